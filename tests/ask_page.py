@@ -1,6 +1,6 @@
-"""Ask a page that is starting for one cut-out, as a program would.
+"""Request one cut-out from a page that is starting, as a client program does.
 
-`python tests/ask_page.py ADDRESS`.
+Usage: `python tests/ask_page.py ADDRESS`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def wait_for(address: str) -> None:
 
 
 def main(address: str) -> int:
-    """Cut the example out, and tell what it took."""
+    """Cut out the example; write its time, peak RSS and size to standard output."""
     wait_for(address)
     client = Client(address, verbose=False)
     file, result = client.predict(handle_file(str(EXAMPLE)), "balanced", {}, api_name="/cut")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rembg_tuner.settings.results import Result
 
-# The same cases in every run, so that a red run is a change's fault; --hypothesis-seed looks
-# further.
+# The same cases in every run, so that only a change can make a test fail; use
+# --hypothesis-seed for other cases.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
@@ -30,7 +30,7 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Use a cache folder of this test run, so that no user's cache is read or changed."""
+    """Use a cache folder for this test run, so that no user's cache is read or changed."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(folder))
@@ -64,7 +64,7 @@ def coded_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _SignalStack(ctypes.Structure):
-    """Linux's stack_t."""
+    """The stack_t of Linux."""
 
     _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 

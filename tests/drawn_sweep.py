@@ -1,7 +1,4 @@
-"""A sweep that is done, without having measured.
-
-For tests and benchmarks of what the page draws of it.
-"""
+"""A finished sweep without measurements, for tests and benchmarks of how the page draws it."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from rembg_tuner.web.pages.long_tasks import LongTask
 
 
 def made_study(count: int, folder: Path = Path("/nowhere")) -> LongTask:
-    """Make a sweep of so many trials: a third has a warning, and a fifth failed."""
+    """Create a sweep of `count` trials: a third have a warning, and a fifth failed."""
     trials = tuple(_trial(number, folder) for number in range(count))
     progress = SweepProgress(
         trials=trials, planned=count, elapsed_s=100.0, left_s=(0.0, 0.0), remembered=0
@@ -28,7 +25,7 @@ def made_study(count: int, folder: Path = Path("/nowhere")) -> LongTask:
 
 
 def _trial(number: int, folder: Path) -> Trial:
-    """Make a trial: its threads, arena and size are its own."""
+    """Create a trial with its own threads, network size and figures; every fifth one failed."""
     knobs = {"network_size": 64 + 32 * (number % 20), "intra_op_threads": 1 + number // 20}
     if number % 5 == 4:
         settings = Settings(engine="onnxruntime", **knobs)  # type: ignore[arg-type]  # knobs by name
@@ -40,7 +37,7 @@ def _trial(number: int, folder: Path) -> Trial:
 
 
 def _failure(folder: Path) -> Message:
-    """Return why a trial failed, with a place of the server's."""
+    """Return the reason of a failed trial; it contains a path on the server."""
     reason = Message(
         "the run passed its deadline of {deadline:seconds} (timeout_s) and was ended; raise it, or"
         " choose a faster setting",

@@ -1,4 +1,4 @@
-"""A trial runner that runs nothing, for tests of what is done with measurements."""
+"""A trial runner that runs nothing, for tests of the code that uses measurements."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 
 class KilledError(BaseException):
-    """Stands for SIGKILL; what the program does about it must not count, so look at `FakeTrialRunner.left`."""
+    """A stand-in for SIGKILL.
+
+    The program still handles it as an exception, so tests check `FakeTrialRunner.left`, the copy
+    made before.
+    """
 
 
 class FakeTrialRunner:
-    """Write a square as every cut-out, record the calls, and fail if told to."""
+    """A trial runner that writes a square as every cut-out, records calls, and fails on request."""
 
     slots = 1
 
@@ -45,8 +49,8 @@ class FakeTrialRunner:
         self.change = change
         self.warnings: tuple[Message, ...] = ()
         self.error: BaseException | None = None
-        self.interrupt_after: int | None = None  # calls that go through before Ctrl-C
-        self.kill_after: int | None = None  # calls that go through before the process is gone
+        self.interrupt_after: int | None = None  # calls that succeed before Ctrl-C
+        self.kill_after: int | None = None  # calls that succeed before the process is killed
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
         """Run pictures one after another; see `trial_runner.TrialRunner`."""
@@ -80,7 +84,7 @@ def made_failure(
 
 
 def made_result(job: Job, settings: Settings, run_index: int) -> Result:
-    """Write a cut-out, and make its Result: 100 MiB, a tenth of a second."""
+    """Write a cut-out and return its Result: peak RSS 100 MiB, time 0.1 s."""
     if not Path(job.output).is_file():
         header = read_header(Path(job.input))
         width, height = header.scaled(200)

@@ -1,7 +1,7 @@
-"""The real worker, but it goes wrong where it is told to; a child of test_runner's, never imported.
+"""The real worker with faults on request; test_runner starts it as a child and never imports it.
 
-`HOSTILE_START` names what goes wrong before the worker serves; a picture's stem names what goes
-wrong in its run. Every other picture is cut out as always.
+`HOSTILE_START` names a fault that occurs before the worker serves. The stem of a picture's name
+names a fault that occurs in its run. Every other picture is cut out as usual.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ MIB = 2**20
 
 
 def say(line: bytes) -> None:
-    """Write bytes where only messages belong."""
+    """Write bytes where only messages are expected."""
     os.write(RESULT_FD, line)
 
 
 def say_and_sleep(line: bytes) -> None:
-    """Write bytes where only messages belong, then hang."""
+    """Write bytes where only messages are expected, then hang."""
     say(line)
     time.sleep(LONG_S)
 
 
 def say_and_end(line: bytes) -> None:
-    """Write bytes where only messages belong, then end as if all were well."""
+    """Write bytes where only messages are expected, then exit with code 0."""
     say(line)
     os._exit(0)
 
 
 def say_for_ever(piece: bytes) -> None:
-    """Write the same bytes again and again."""
+    """Write the same bytes repeatedly, without end."""
     while True:
         say(piece)
 
 
 def close_and_sleep() -> None:
-    """Let go of the pipe, and live on."""
+    """Close the result pipe and stay alive."""
     os.close(RESULT_FD)
     time.sleep(LONG_S)
 
 
 def die_of_memory() -> None:
-    """Have no memory left."""
+    """Raise MemoryError."""
     raise MemoryError
 
 
 def go_wrong_unforeseen() -> None:
-    """Raise what no code expects."""
+    """Raise an unexpected error."""
     raise KeyError("boom")
 
 
 def last_words() -> None:
-    """Say why on fd 2, then end with a code of its own."""
+    """Write the reason to fd 2, then exit with code 3."""
     os.write(2, b"something before\nthe sky is falling\n")
     os._exit(3)
 
 
 def die_while_reading_ahead() -> None:
-    """Be killed when a picture is read ahead."""
+    """Make the worker kill itself when it starts to read a picture ahead."""
     from rembg_tuner.worker import read_ahead
 
     setattr(read_ahead, "begin", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010  # as below
@@ -104,7 +104,7 @@ IN_RUN: dict[str, Callable[[], None]] = {
     "memory": die_of_memory,
     "unforeseen": go_wrong_unforeseen,
 }
-# What goes wrong without harm: the run then goes on.
+# Faults that do no harm: the run continues.
 BESIDE_A_RUN: dict[str, Callable[[], object]] = {
     "noise": lambda: [os.write(1, b'{"event": "done"}\n' * 1000) for _ in range(100)],
     "flood": lambda: [os.write(2, b"warning: deprecated\n" * 50_000) for _ in range(8)],
@@ -113,7 +113,7 @@ BESIDE_A_RUN: dict[str, Callable[[], object]] = {
 
 
 def nap(stages: Stages) -> Outcome:
-    """Sleep 50 ms for a whole run."""
+    """Sleep for 50 ms instead of a run."""
     with stages.stage("predict"):
         time.sleep(0.05)
     return Outcome(
@@ -126,7 +126,7 @@ def nap(stages: Stages) -> Outcome:
 
 
 def run_job(job: Job, *rest: object) -> Outcome:
-    """Stand in for the worker's run."""
+    """Replace the worker's `run_job`: cause the fault that the picture's stem names."""
     name = Path(job.input).stem
     stages = rest[-1]
     assert isinstance(stages, Stages)

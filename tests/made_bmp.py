@@ -1,6 +1,6 @@
-"""BMPs of every kind, written by the rules of their headers, for tests.
+"""BMP files of every kind, built from the definitions of their headers, for tests.
 
-Pillow writes only a few.
+Pillow writes only a few kinds.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def make_bmp(
     masks: tuple[int, ...] = (),
     profile: bytes = b"",
 ) -> bytes:
-    """Write headers, masks, palette and pixels.
+    """Return a BMP file: headers, masks, palette and pixels.
 
-    `height` is below 0 where rows go from top to bottom.
+    `height` is negative if the rows go from top to bottom.
     """
     if header_bytes == 12:
         header = struct.pack("<IHHHH", 12, width, height, 1, bits)
@@ -73,19 +73,19 @@ def make_bmp(
 
 
 def rows(lines: list[bytes], *, is_top_down: bool = False) -> bytes:
-    """Lay rows out, each padded to words of 32 bits."""
+    """Join rows, each padded to a multiple of 32 bits."""
     padded = [line + bytes(-len(line) % 4) for line in lines]
     return b"".join(padded if is_top_down else padded[::-1])
 
 
 def packed(indices: Indices, bits: int) -> list[bytes]:
-    """Pack indices of 1, 2, 4 or 8 bits, the highest first."""
+    """Pack indices of 1, 2, 4 or 8 bits, the highest bit first."""
     spread = (indices[..., np.newaxis] >> np.arange(bits - 1, -1, -1)) & 1
     return [np.packbits(line.ravel()).tobytes() for line in spread]
 
 
 def masked(pixels: Colours, masks: tuple[int, ...], bits: int) -> list[bytes]:
-    """Pack colours by masks; each channel is cut off to its bits."""
+    """Pack colours by masks; each channel is truncated to the bits of its mask."""
     total = np.zeros(pixels.shape[:2], np.uint64)
     for i, mask in enumerate(masks):
         if mask:
@@ -97,7 +97,7 @@ def masked(pixels: Colours, masks: tuple[int, ...], bits: int) -> list[bytes]:
 
 
 def run_length(indices: Indices, bits: int, *, end: bytes = b"\0\1") -> bytes:
-    """Encode runs, literals where neighbours differ, from the last row up."""
+    """Encode run lengths, with literals where neighbours differ, from the last row up."""
     code = b""
     for line in indices[::-1].tolist():
         x = 0

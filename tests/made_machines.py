@@ -1,4 +1,4 @@
-"""Machines made for tests: what is installed, what the CPU has, which files there are."""
+"""Machines for tests: their installed engines, CPU features and model files."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make_machine(
 
 
 def make_model_file(name: str, *, side: int | None = 320) -> ModelFile:
-    """Make a file that is not there."""
+    """Return the description of a model file that does not exist."""
     spec = ModelSpec(
         name=name,
         path=f"/models/{name}.onnx",

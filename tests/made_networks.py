@@ -1,4 +1,4 @@
-"""Networks that tests make for themselves."""
+"""Networks that tests create."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def bright_things(path: Path, *, side: int = 64, gain: float = 40.0) -> Path:
-    """Write a network that takes what is bright for the foreground.
+    """Write a network that returns bright pixels as the foreground.
 
-    Two convolutions and a sigmoid.
+    It has two convolutions and a sigmoid.
     """
     first = np.full((4, 3, 3, 3), 1 / 27, np.float32)
     second = np.full((1, 4, 1, 1), gain / 4, np.float32)

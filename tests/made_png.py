@@ -1,4 +1,4 @@
-"""PNGs put together chunk by chunk, for tests of what Pillow does not write."""
+"""PNG files assembled from chunks, for tests of files that Pillow cannot write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BT709 = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """Write a chunk with its length and check sum."""
+    """Return a chunk with its length and checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
@@ -44,20 +44,20 @@ def make_png(pixels: npt.NDArray[Any], *chunks: bytes, after: bytes = b"") -> by
 
 
 def gama(value: float) -> bytes:
-    """Write a gAMA chunk."""
+    """Return a gAMA chunk."""
     return chunk(b"gAMA", struct.pack(">I", round(value * 100_000)))
 
 
 def chrm(chromaticities: tuple[float, ...]) -> bytes:
-    """Write a cHRM chunk."""
+    """Return a cHRM chunk."""
     return chunk(b"cHRM", struct.pack(">8I", *(round(one * 100_000) for one in chromaticities)))
 
 
 def cicp(primaries: int, transfer: int, matrix: int = 0, full_range: int = 1) -> bytes:
-    """Write a cICP chunk."""
+    """Return a cICP chunk."""
     return chunk(b"cICP", bytes((primaries, transfer, matrix, full_range)))
 
 
 def iccp(profile: bytes) -> bytes:
-    """Write an iCCP chunk."""
+    """Return an iCCP chunk."""
     return chunk(b"iCCP", b"profile\0\0" + zlib.compress(profile))

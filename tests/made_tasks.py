@@ -1,4 +1,4 @@
-"""Tasks in a given state, without a lane that runs them."""
+"""Tasks in a given state, created without running them in a lane."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def unfinished_task() -> Task[Any]:
-    """Make a task that waits or runs."""
+    """Create a task that waits or runs."""
     return Task(Lane([PlainSlot()]), lambda *_: None)
 
 
 def stopped_task() -> Task[Any]:
-    """Make a task that was stopped and kept what it had."""
+    """Create a task that was stopped and kept its results."""
     task = unfinished_task()
     task.cancel()
     task.finish(Done(result=None, is_stopped=True))
@@ -29,14 +29,14 @@ def stopped_task() -> Task[Any]:
 
 
 def failed_task(message: Message, kind: str = "engine_error") -> Task[Any]:
-    """Make a task that failed."""
+    """Create a task that failed."""
     task = unfinished_task()
     task.finish(TaskFailure(kind=kind, message=message))
     return task
 
 
 def task_of_runs(*runs: Result | Failure) -> Task[Any]:
-    """Make a task of the slots that is done, with these runs."""
+    """Create a task of the slots lane that finished with these runs."""
     task = unfinished_task()
     task.progress = RunProgress(runs=list(runs))
     task.finish(Done(result=runs))
@@ -44,5 +44,5 @@ def task_of_runs(*runs: Result | Failure) -> Task[Any]:
 
 
 def unfinished_long_task(folder: Path = Path("/nowhere"), **fields: Any) -> LongTask:
-    """Make a long task that runs."""
+    """Create a long task that runs."""
     return LongTask(folder=folder, task=unfinished_task(), **fields)

@@ -1,4 +1,4 @@
-"""Trials that were not measured, for tests of what is done with them."""
+"""Trials that were not measured, for tests of the code that uses trials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rembg_tuner.tuning.trials import Trial
 def make_trial(
     number: int, mib: float, time_s: float, agreement: float | None, **knobs: object
 ) -> Trial:
-    """Make a measured trial."""
+    """Create a measured trial."""
     knobs = {"network_size": 64 + 32 * number, **knobs}
     return Trial(
         number=number,

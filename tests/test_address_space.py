@@ -1,4 +1,4 @@
-"""A limit of the address space that is too low gives a sentence."""
+"""A limit of the address space that is too low is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 2**20
 
 
 def limit_to(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
-    """Have the system tell a limit."""
+    """Make the system report this limit."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit_bytes, limit_bytes))
 
 
@@ -57,10 +57,7 @@ def run_limited(limit_mib: int, *words: str, folder: Path) -> subprocess.Complet
     ],
 )
 def test_too_low_a_limit_is_one_sentence(words: list[str], limit_mib: int, tmp_path: Path) -> None:
-    """It names the limit and what to do.
-
-    Neither a traceback nor a library's own text comes first.
-    """
+    """One sentence names the limit and what to do, without a traceback or a library's text."""
     done = run_limited(limit_mib, *words, folder=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -73,14 +70,14 @@ def test_too_low_a_limit_is_one_sentence(words: list[str], limit_mib: int, tmp_p
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS keeps no limit of the address space")
 def test_doctor_tells_the_limit(tmp_path: Path) -> None:
-    """It runs under one that no engine loads in, and says why they do not load."""
+    """`doctor` runs under a limit at which no engine loads, and reports the limit."""
     done = run_limited(100, "-m", "rembg_tuner", "doctor", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "each process may use 100 MiB of address space (ulimit -v)" in done.stdout
 
 
 def test_without_a_limit_nothing_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure's reason and an error stay as they are."""
+    """Without a limit, failure reasons and errors are unchanged."""
     limit_to(monkeypatch, resource.RLIM_INFINITY)
     assert with_limit(Message("a reason"), "crash") == Message("a reason")
     assert shortage(MemoryError()) is None
@@ -100,7 +97,7 @@ def test_without_a_limit_nothing_is_added(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_limit_is_named_where_it_may_be_the_reason(
     kind: str, limit_mib: int, is_told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once only, also where a failure of a failure is told."""
+    """The limit is named once, also if one failure's message contains another's."""
     limit_to(monkeypatch, limit_mib * MIB)
     told = with_limit(Message("a reason"), kind)
     assert str(told).endswith("a reason")
@@ -110,10 +107,10 @@ def test_the_limit_is_named_where_it_may_be_the_reason(
 
 
 def test_only_shortages_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault of the program keeps its traceback under a limit too."""
+    """A fault of the program is not reported as a shortage, so it keeps its traceback."""
     limit_to(monkeypatch, 500 * MIB)
     assert shortage(KeyError("x")) is None
-    # what the interpreter itself raises where an import runs out of memory
+    # The interpreter itself raises these when an import runs out of memory.
     assert str(shortage(SystemError("returned NULL"))).endswith("SystemError: returned NULL")
     assert str(shortage(RuntimeError("can't start new thread"))).endswith(
         "RuntimeError: can't start new thread"
@@ -121,9 +118,9 @@ def test_only_shortages_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_library_that_is_not_mapped_is_not_called_absent() -> None:
-    """Only a module that is not found is not installed.
+    """Only a missing module counts as not installed; other import errors report their cause.
 
-    Numpy wraps the reason into a page of advice.
+    NumPy wraps the cause in a page of advice.
     """
     advice = ImportError("\n\nIMPORTANT: PLEASE READ THIS\n\n")
     advice.__cause__ = ImportError("libquadmath.so: failed to map segment from shared object")
@@ -139,7 +136,10 @@ def test_a_library_that_is_not_mapped_is_not_called_absent() -> None:
 
 
 def test_numpy_starts_one_thread_under_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of its threads takes 32 MiB, and it ends the process where it cannot have them."""
+    """OpenBLAS gets one thread under a limit.
+
+    Each of its threads takes 32 MiB of address space, and it exits the process if that fails.
+    """
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS")
     limit_to(monkeypatch, resource.RLIM_INFINITY)

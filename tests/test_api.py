@@ -1,4 +1,4 @@
-"""The public Python API, with the model that comes with the program."""
+"""The public Python API, tested with the embedded model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COFFEE = ROOT / "examples" / "coffee.png"
 def test_pictures_are_cut_out_in_one_warm_worker(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A Result or a Failure for each; nothing is printed, and no worker is left."""
+    """Each picture returns a Result or a Failure; nothing is printed, and no worker is left."""
     picture = tmp_path / "cup.png"
     picture.write_bytes(COFFEE.read_bytes())
     with Cutter("fastest", engine="onnxruntime", precision="fp32", network_size=128) as cutter:
@@ -59,7 +59,7 @@ def test_pictures_are_cut_out_in_one_warm_worker(
 def test_misuse_raises_before_any_work(
     preset: str | None, overrides: dict[str, object], error: type[TunerError], text: str
 ) -> None:
-    """With the same sentences as the command line."""
+    """Invalid presets and settings raise the same messages as on the command line."""
     with pytest.raises(error, match=text):
         Cutter(preset, **overrides)
 
@@ -76,7 +76,7 @@ def test_misuse_raises_before_any_work(
 def test_an_impossible_output_raises_before_any_work(
     output: str, background: str | None, error: type[TunerError], text: str
 ) -> None:
-    """No worker is started for it."""
+    """An invalid output or background raises before a worker starts."""
     with Cutter() as cutter, pytest.raises(error, match=text):
         cutter.cut(COFFEE, output, background=background)
 
@@ -84,7 +84,7 @@ def test_an_impossible_output_raises_before_any_work(
 def test_the_examples_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the module's docstring and of docs/python.md."""
+    """The examples of the module's docstring and of docs/python.md run."""
     monkeypatch.chdir(tmp_path)
     for name in ("cup.jpg", "lamp.jpg"):
         with Image.open(COFFEE) as image:

@@ -13,7 +13,7 @@ VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=20)
 
 @given(VALUES)
 def test_values_lie_within_the_axis_in_their_order(values: list[float]) -> None:
-    """On both scales, with space at both ends, also on an axis that points up."""
+    """Values are placed in order, with space at both ends, also on an axis that points up."""
     for begin, end in ((66.0, 742.0), (390.0, 42.0)):
         axis = fit_axis(values, begin, end, write=str)
         places = [axis.place(value) for value in sorted(values)]
@@ -23,7 +23,7 @@ def test_values_lie_within_the_axis_in_their_order(values: list[float]) -> None:
 
 @pytest.mark.parametrize("high", [100.0, 100.2, 110.0, 150.0, 900.0, 40_000.0])
 def test_ticks_are_few_and_round(high: float) -> None:
-    """One to a dozen on any range, in order, none twice, each where its label says."""
+    """Any range has 2 to 12 distinct, sorted ticks, each at the value that its label shows."""
     axis = fit_axis([100.0, high], 0, 1, write=lambda mib: f"{mib:,.0f}", resolution=1.0)
     values = [value for value, _ in axis.ticks]
     assert 2 <= len(values) <= 12
@@ -33,7 +33,7 @@ def test_ticks_are_few_and_round(high: float) -> None:
 
 
 def test_a_wide_range_has_a_logarithmic_scale() -> None:
-    """A factor takes the same length everywhere; a range that begins at 0 stays linear."""
+    """Equal factors have equal lengths on it; a range that begins at 0 stays linear."""
     axis = fit_axis([100, 1000], 0, 1000, write=str)
     assert axis.is_log
     assert axis.place(200) - axis.place(100) == pytest.approx(

@@ -1,4 +1,4 @@
-"""The bench measures what this CPU has, beside stock rembg and the release before."""
+"""The bench measures what this CPU supports, beside stock rembg and the previous release."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLAIN = make_machine(
 
 
 def test_a_cpu_without_bf16_leaves_bf16_out() -> None:
-    """With the reason; everything else takes part, int8 too."""
+    """A CPU without bf16 leaves bf16 out, with the reason; everything else runs, int8 too."""
     entrants = entrants_here(PLAIN)
     assert [one.name for one in entrants.present] == [
         "stock rembg",
@@ -56,14 +56,14 @@ def test_a_cpu_without_bf16_leaves_bf16_out() -> None:
 
 
 def test_a_cpu_with_bf16_leaves_nothing_out() -> None:
-    """Both number formats are measured."""
+    """A CPU with bf16 measures both bf16 and int8."""
     entrants = entrants_here(replace(PLAIN, precisions=PLAIN.precisions | {"bf16"}))
     assert entrants.left_out == {}
     assert [one.settings.precision for one in entrants.present][-3:] == ["bf16", "int8", "int8"]
 
 
 def test_avx2_has_no_bf16() -> None:
-    """Whatever the CPU has."""
+    """With OpenVINO limited to AVX2, bf16 is left out although the CPU supports it."""
     able = replace(PLAIN, precisions=PLAIN.precisions | {"bf16"})
     entrants = entrants_here(able, held_to="AVX2")
     assert entrants.left_out == {
@@ -72,7 +72,7 @@ def test_avx2_has_no_bf16() -> None:
 
 
 def test_the_release_before_takes_its_turn_next_to_ours() -> None:
-    """Only in OpenVINO, whose settings are compared; with the very same settings."""
+    """The previous release runs the same settings, and only those of OpenVINO."""
     everyone = with_the_release_before(entrants_here(PLAIN).present)
     assert [one.name for one in everyone][3:] == [
         "openvino fp32",
@@ -87,22 +87,22 @@ def test_the_release_before_takes_its_turn_next_to_ours() -> None:
 
 
 class _Worker:
-    """Writes down who ran."""
+    """A worker that records its name at each run."""
 
     def __init__(self, name: str, ran: list[str]) -> None:
         self._name, self._ran = name, ran
 
     def run(self, *_: Path) -> Run:
-        """Run nothing."""
+        """Record the run and return invented figures."""
         self._ran.append(self._name)
         return made_run()
 
     def restart(self) -> None:
-        """End nothing."""
+        """Do nothing."""
 
 
 def made_run(total_s: float = 1.0, write_s: float = 0.5, peak: int = 100, size: int = 10) -> Run:
-    """Make a run of made figures."""
+    """Create a run with these figures."""
     return Run(
         total_s=total_s,
         stages_s={
@@ -125,12 +125,12 @@ def made_run(total_s: float = 1.0, write_s: float = 0.5, peak: int = 100, size: 
 
 
 def test_rounds_go_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A B A B; the warm-ups too, and they do not count."""
+    """Contestants run in the order A B A B; warm-ups follow it too, and do not count."""
     ran: list[str] = []
     monkeypatch.setattr(BenchPicture, "make", lambda _: tmp_path / "picture.jpg")
     workers = {name: _Worker(name, ran) for name in "AB"}
     picture = BenchPicture(name="tiny", width=8, height=8)
-    bouts = _bouts(workers, picture, 1, 2, tmp_path / "out.png", print)  # type: ignore[arg-type]  # a worker by its methods
+    bouts = _bouts(workers, picture, 1, 2, tmp_path / "out.png", print)  # type: ignore[arg-type]
     assert ran == ["A", "B"] * 3
     assert [(bout.contestant, len(bout.warm_ups), len(bout.rounds)) for bout in bouts] == [
         ("A", 1, 2),
@@ -139,13 +139,13 @@ def test_rounds_go_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def bout(name: str, **figures: float) -> Bout:
-    """Make the runs of one contestant, whose warm-up took longer and more."""
-    runs = [made_run(**figures) for _ in range(3)]  # type: ignore[arg-type]  # whole numbers where they are wanted
+    """Create the bout of one contestant: three equal runs."""
+    runs = [made_run(**figures) for _ in range(3)]  # type: ignore[arg-type]  # some are int
     return Bout(contestant=name, picture="1080p", warm_ups=[], rounds=runs, parent_cpu_s=[])
 
 
 def made_report() -> BenchReport:
-    """Make a report of stock, ours and its twin in the release before."""
+    """Create a report of stock rembg, one setting, and the same setting in the previous release."""
     bouts = [
         bout("stock rembg", total_s=4.0, peak=400, size=20),
         bout("openvino int8", total_s=1.0, write_s=0.2, peak=100, size=10),
@@ -155,7 +155,7 @@ def made_report() -> BenchReport:
 
 
 def test_ratios_are_to_stock_and_to_the_same_setting_before() -> None:
-    """Times as fast and shares of stock's; time, write stage, peak and file of the twin's."""
+    """Some figures are relative to stock, others to the same setting in the previous release."""
     row = made_report().rows[1]
     assert (row.times_as_fast, row.peak_share, row.size_ratio) == (4.0, 0.25, 0.5)
     assert row.of_before is not None
@@ -164,7 +164,7 @@ def test_ratios_are_to_stock_and_to_the_same_setting_before() -> None:
 
 
 def test_a_report_is_written_from_its_json() -> None:
-    """The whole table, and the short ones of the pages."""
+    """The JSON of a report contains all that its tables need."""
     document = json.loads(json.dumps(made_report().to_dict()))
     text = format_report(document)
     assert "before: release 0.1.0, commit abc1234" in text
@@ -174,7 +174,7 @@ def test_a_report_is_written_from_its_json() -> None:
 
 
 def test_the_networks_rate_stands_beside_the_matrix_products() -> None:
-    """In GFLOP/s and as a share, for each number of threads; with where and to what it was held."""
+    """GFLOP/s of network and sgemm are listed by thread count, with the CPU and the ISA limit."""
     fp32 = {"p50_s": 0.5, "low_s": 0.4, "high_s": 0.6, "gflops": 79.0, "of_sgemm": 0.93}
     sgemm = {"p50": 85.0, "low": 80.0, "high": 90.0}
     measured = {"n": 7, "sgemm_gflops": sgemm, "networks": {"openvino fp32": fp32}, "busy": []}
@@ -195,7 +195,7 @@ def test_the_networks_rate_stands_beside_the_matrix_products() -> None:
 
 
 def test_the_parts_of_the_write_stage_stand_by_picture() -> None:
-    """CPU time of each, and the whole's wall time."""
+    """The table has the CPU time of each part, and the wall time of the whole."""
     parts = {"whole": {"cpu_s": 0.2, "wall_s": 0.1}, "decode": {"cpu_s": 0.05, "wall_s": 0.06}}
     found = {
         "cpu": "a CPU",
@@ -211,10 +211,7 @@ def test_the_parts_of_the_write_stage_stand_by_picture() -> None:
 
 
 def test_a_start_stands_beside_stocks_with_its_steps() -> None:
-    """To the file and to the process's end, as a share of stock's.
-
-    And to what OpenVINO was held.
-    """
+    """The time until the file is also a share of stock's; the steps and the ISA limit are named."""
     stock = {"file_s": 2.0, "exit_s": 2.1, "cpu_s": 2.5}
     found = {
         "cpu": "a CPU",
@@ -233,7 +230,7 @@ def test_a_start_stands_beside_stocks_with_its_steps() -> None:
 
 
 def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:
-    """Under the table, where a reader of the figures looks; and to what OpenVINO was held."""
+    """The CPU and the ISA limit stand above the table, and what was left out below it."""
     report = BenchReport(
         date="2026-11-25",
         commit=None,
@@ -251,10 +248,7 @@ def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:
 
 
 def make_checkout(folder: Path, python: str) -> Path:
-    """Make a folder that looks like a checkout with its own .venv.
-
-    This release, and a script as its Python.
-    """
+    """Create a folder that looks like a checkout of this release, with a script as its Python."""
     (folder / "rembg_tuner").symlink_to(ROOT / "rembg_tuner")
     program = folder / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
@@ -266,7 +260,7 @@ def make_checkout(folder: Path, python: str) -> Path:
 def test_the_release_before_runs_in_its_own_interpreter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its worker runs the picture, restarts when told, and no path of it stands in what is kept."""
+    """Its worker runs and restarts, and no path of the checkout is in its record."""
     monkeypatch.setenv("PYTHONPATH", "/nonexistent")
     checkout = make_checkout(tmp_path, f'exec {shlex.quote(sys.executable)} "$@"')
     one = Contestant(name="ours", settings=Settings(engine="onnxruntime"), is_before=True)
@@ -300,13 +294,13 @@ def test_the_release_before_runs_in_its_own_interpreter(
 def test_what_is_no_earlier_release_is_refused(
     make: Callable[[Path], Path], said: str, tmp_path: Path
 ) -> None:
-    """With what is wanted in its place."""
+    """The error says what the folder must contain."""
     with pytest.raises(SettingsError, match=said):
         ReleaseBefore(make(tmp_path), tmp_path / "cache")
 
 
 def test_the_page_start_table_stands_beside_the_release_before() -> None:
-    """Each figure has its unit and its share of before; requests are told by whose they are."""
+    """Each figure has its unit and its ratio to before; requests are grouped by kind."""
     kinds = {
         "Gradio's scripts": {"requests": 44, "bytes": 250_400},
         "the page": {"requests": 1, "bytes": 44_000},

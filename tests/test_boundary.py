@@ -1,4 +1,4 @@
-"""The boundary's F-measure against a slow and obvious version, and the stars' table."""
+"""The boundary's F-measure compared with a slow, simple version, and the table of stars."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14)))
 
 
 def slow_boundary(mask: np.ndarray) -> np.ndarray:
-    """Ask each pixel whether a neighbour to the right, below or both is on the other side."""
+    """Return the boundary: check each pixel against its right, lower and diagonal neighbours."""
     height, width = mask.shape
     found = np.zeros_like(mask)
     for y in range(height):
         for x in range(width):
             for dy, dx in ((0, 1), (1, 0), (1, 1)):
                 if y + dy < height and x + dx < width and mask[y, x] != mask[y + dy, x + dx]:
-                    # on the last row and column DAVIS looks along that row or column only
+                    # DAVIS compares the last row and column only along themselves.
                     found[y, x] = True
     return found
 
 
 def slow_dilate(marked: np.ndarray, radius: int) -> np.ndarray:
-    """Ask each pixel whether any marked one is within the radius."""
+    """Return the pixels within the radius of a marked one, checked pair by pair."""
     places = np.argwhere(marked)
     found = np.zeros_like(marked)
     for y, x in np.ndindex(marked.shape):
@@ -46,14 +46,14 @@ def slow_dilate(marked: np.ndarray, radius: int) -> np.ndarray:
 
 @given(MASKS)
 def test_the_boundary_is_where_neighbours_differ(mask: np.ndarray) -> None:
-    """Every pixel, as the slow version."""
+    """The boundary equals the slow version's at every pixel."""
     assert (boundary_of(mask) == slow_boundary(mask)).all()
 
 
 @settings(deadline=None)
 @given(MASKS, st.integers(0, 6))
 def test_dilation_is_a_disk(marked: np.ndarray, radius: int) -> None:
-    """Every pixel, as the slow version."""
+    """The dilation equals the slow version's at every pixel."""
     assert (dilate(marked, radius) == slow_dilate(marked, radius)).all()
 
 
@@ -62,7 +62,7 @@ def test_dilation_is_a_disk(marked: np.ndarray, radius: int) -> None:
 def test_the_measure_is_precision_and_recall_of_the_boundary(
     mask: np.ndarray, data: st.DataObject
 ) -> None:
-    """By the definition, from the slow parts; symmetric; 1 for itself."""
+    """The measure equals its definition, is symmetric, and is 1 for a matte and itself."""
     other = data.draw(hnp.arrays(bool, mask.shape))
     a, b = mask.astype(np.float32), other.astype(np.float32)
     tolerance = 0.1
@@ -82,7 +82,7 @@ def test_the_measure_is_precision_and_recall_of_the_boundary(
 
 
 def test_a_shift_within_the_tolerance_costs_nothing() -> None:
-    """And one beyond it everything."""
+    """A shift of at most the tolerance scores 1; a large one scores below 0.2."""
     matte = np.zeros((600, 800), np.float32)  # the diagonal is 1000 px, the tolerance 8 px
     matte[200:400, 300:500] = 1
     near, far = np.roll(matte, 8, axis=1), np.roll(matte, 60, axis=(0, 1))
@@ -92,13 +92,13 @@ def test_a_shift_within_the_tolerance_costs_nothing() -> None:
 
 
 def test_the_stars_fall_with_the_measure() -> None:
-    """Half steps from 5 to 1; the table's own limits are in."""
+    """Stars fall in half steps from 5 to 1, and each limit of the table is inclusive."""
     assert [edge_stars(least) for least, _ in STARS] == [5, 4.5, 4, 3.5, 3, 2.5, 2, 1.5]
     assert edge_stars(1.0) == 5
     assert edge_stars(0.0) == 1
 
 
 def test_mattes_of_two_shapes_are_refused() -> None:
-    """With both shapes."""
+    """The error names both shapes."""
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(3, 2\)"):
         boundary_f_measure(np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32))

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 def mode_of(path: Path) -> int:
-    """Give a file's permission bits."""
+    """Return a file's permission bits."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:
-    """Let every permission through while a test runs."""
+    """Set the umask to 0 during a test."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -45,7 +45,7 @@ def open_umask() -> Iterator[None]:
 def test_the_cache_is_the_folder_that_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """$REMBG_TUNER_CACHE comes before the user's cache folder, and is made with what is above it."""
+    """$REMBG_TUNER_CACHE overrides the user's cache folder; missing folders are created."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "a" / "b"))
     assert open_cache() == (tmp_path / "a" / "b", ())
     assert (tmp_path / "a" / "b").is_dir()
@@ -54,7 +54,7 @@ def test_the_cache_is_the_folder_that_the_environment_names(
 
 @pytest.mark.usefixtures("open_umask")
 def test_the_cache_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new cache folder has mode 0700, however open the umask is."""
+    """A new cache folder has mode 0700, whatever the umask."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     folder, _ = open_cache()
     assert mode_of(folder) == 0o700
@@ -63,7 +63,7 @@ def test_the_cache_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_cache_that_is_there_is_used_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next start finds what the last one kept."""
+    """An existing cache folder keeps its files."""
     (tmp_path / "kept.blob").write_bytes(b"1")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     assert open_cache() == (tmp_path, ())
@@ -84,7 +84,7 @@ def test_a_cache_that_is_there_is_used_as_it_is(
 def test_where_the_cache_is_follows_the_system(
     monkeypatch: pytest.MonkeyPatch, system: str, environment: dict[str, str], folder: str
 ) -> None:
-    """The environment's word, else the system's own place for caches."""
+    """The environment variables come first, then the system's usual place for caches."""
     for name in (CACHE_VARIABLE, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/ann")
@@ -95,7 +95,7 @@ def test_where_the_cache_is_follows_the_system(
 
 
 def assert_scratch(folder: Path, warnings: tuple[Message, ...], reason: str) -> None:
-    """Hold a stand-in against what it must be: writable, private, and told of."""
+    """Check that a temporary cache is writable and private, and that a warning names it."""
     assert folder.is_relative_to(tempfile.gettempdir())
     assert mode_of(folder) == 0o700
     (folder / "probe").write_bytes(b"1")
@@ -116,9 +116,9 @@ def assert_scratch(folder: Path, warnings: tuple[Message, ...], reason: str) -> 
 def test_a_cache_that_cannot_be_made_is_a_warning_and_a_stand_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, reason: str
 ) -> None:
-    """The run goes on in a temporary folder.
+    """The run continues in a temporary folder.
 
-    The warning names the folder, the reason, the way out.
+    The warning names the folder, the reason and the remedy.
     """
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / below))
@@ -129,7 +129,7 @@ def test_a_cache_that_cannot_be_made_is_a_warning_and_a_stand_in(
 def test_a_cache_on_a_read_only_disk_is_a_warning_and_a_stand_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that is there and takes no file is found out before anything relies on it."""
+    """An existing folder that cannot be written is detected when the cache is opened."""
 
     def refuse(dir: Path) -> None:  # noqa: A002  # tempfile's own name for it
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
@@ -143,7 +143,7 @@ def test_a_cache_on_a_read_only_disk_is_a_warning_and_a_stand_in(
 def test_a_user_without_a_home_is_a_warning_and_a_stand_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A container run as a number that no passwd knows has no home, and runs all the same."""
+    """A container's user without an entry in passwd has no home, and the run still works."""
 
     def unknown(uid: int) -> None:
         raise KeyError(uid)
@@ -156,14 +156,14 @@ def test_a_user_without_a_home_is_a_warning_and_a_stand_in(
 
 
 def test_the_stand_in_is_one_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked twice, a process gets the same folder, so what it makes is found again."""
+    """A process gets the same temporary folder at each call, so its files are found again."""
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
     assert open_cache()[0] == open_cache()[0]
 
 
 def test_a_file_takes_the_others_place_only_at_the_end(tmp_path: Path) -> None:
-    """Until the block ends readers see the old file; after it the new one, and nothing else."""
+    """Readers see the old file until the block ends, then the new one; no other file is left."""
     path = tmp_path / "cutout.png"
     path.write_bytes(b"old")
     with replacing(path) as file:
@@ -175,7 +175,7 @@ def test_a_file_takes_the_others_place_only_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_reader_keeps_the_file_it_opened(tmp_path: Path) -> None:
-    """The place is taken by rename: an open file stays the old one, whole."""
+    """The file is replaced by rename, so a reader that has it open still reads the old content."""
     path = tmp_path / "cutout.png"
     path.write_bytes(b"old")
     with path.open("rb") as reader:
@@ -186,7 +186,7 @@ def test_a_reader_keeps_the_file_it_opened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
 def test_an_error_leaves_all_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
-    """The old file stays, the half-written one is gone, the error goes on."""
+    """The old file stays, the partial file is deleted, and the error is raised."""
     path = tmp_path / "cutout.png"
     path.write_bytes(b"old")
 
@@ -202,7 +202,7 @@ def test_an_error_leaves_all_as_it_was(tmp_path: Path, error: type[BaseException
 
 
 def test_an_error_leaves_no_new_file(tmp_path: Path) -> None:
-    """Where nothing was, nothing is."""
+    """No file is created if an error occurs."""
     with pytest.raises(ValueError, match="stop"), replacing(tmp_path / "a.png"):
         raise ValueError("stop")
     assert list(tmp_path.iterdir()) == []
@@ -211,7 +211,7 @@ def test_an_error_leaves_no_new_file(tmp_path: Path) -> None:
 def test_a_file_that_is_not_regular_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root's `-o /dev/stdout` or `-o /dev/full` must not take the device's place for every process."""
+    """Root's `-o /dev/stdout` or `-o /dev/full` must not replace the device for every process."""
     pipe, link = tmp_path / "pipe", tmp_path / "null"
     os.mkfifo(pipe)
     link.symlink_to("/dev/null")
@@ -230,7 +230,7 @@ def test_a_file_that_is_not_regular_is_not_replaced(
 
 
 def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
-    """The rename fails, the folder stays, and nothing is left over."""
+    """The rename fails, the folder stays, and no other file is left."""
     (tmp_path / "out").mkdir()
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "out") as file:
         file.write(b"new")
@@ -239,7 +239,7 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    """Folders are the caller's to make."""
+    """A missing folder is not created."""
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "absent" / "a.png"):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -250,7 +250,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     [pytest.param(0o022, 0o644, id="022"), pytest.param(0o077, 0o600, id="077")],
 )
 def test_a_files_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
-    """A cut-out is as readable as any file that the user makes."""
+    """A cut-out has the permissions of any new file of the user."""
     before = os.umask(umask)
     try:
         with replacing(tmp_path / "a.png") as file:
@@ -269,14 +269,14 @@ def test_a_files_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: 
     ],
 )
 def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
-    """A name that the file system takes has a temporary name that it takes too."""
+    """Every file name that the file system accepts has a temporary name that it accepts."""
     with replacing(tmp_path / name) as file:
         file.write(b"1")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_two_writers_do_not_meet(tmp_path: Path) -> None:
-    """Each has a temporary name of its own; the last to end stands, whole."""
+    """Each writer has its own temporary name; the last to finish wins with a complete file."""
     path = tmp_path / "a.png"
     with replacing(path) as one:
         one.write(b"one")
@@ -288,10 +288,7 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_file_has_its_sum_until_it_is_damaged(tmp_path: Path) -> None:
-    """A flipped bit, a lost byte, a lost file or checksum, and one that is rubbish.
-
-    It is not whole.
-    """
+    """A checksum fails for a changed, short or missing file, and a missing or invalid checksum."""
     path, content = tmp_path / "graph.onnx", bytes(range(256)) * 2000
     path.write_bytes(content)
     assert not has_its_sum(path)
@@ -312,7 +309,7 @@ def test_a_file_has_its_sum_until_it_is_damaged(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_swept_out_once_it_is_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A half-written graph of hours ago goes; one being written, and what is no scratch, stay."""
+    """Old temporary files and folders are deleted; new ones and finished files stay."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     old = tmp_path / f".onnxruntime-1.{'0' * 16}.part"
     new = tmp_path / f".onnxruntime-1.{'1' * 16}.part"

@@ -1,4 +1,4 @@
-"""A process that answers line by line: late, by halves, not at all."""
+"""A process that answers in lines: long, late, partly or never."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def process_of(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ChildProcess:
-    """Make a module of some code, and its process."""
+    """Write a module with some code, and return its process."""
     (folder / "made_child.py").write_text(f"import json, os, sys, time\n{code}\n")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return ChildProcess((sys.executable, "-m", "made_child"))
 
 
 def test_it_answers_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long answer too; one process for all questions."""
+    """One process answers every request, also with long answers."""
     code = (
         "for line in sys.stdin:\n    print(json.dumps({'pid': os.getpid(), 'said':"
         " json.loads(line)['say'] * 100_000}), flush=True)"
@@ -36,7 +36,7 @@ def test_it_answers_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_half_an_answer_does_not_outwait_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is ended, and the next question starts another."""
+    """A partial answer ends the process at the deadline."""
     code = (
         "sys.stdin.readline()\nsys.stdout.write('{\"half\": ')\nsys.stdout.flush()\ntime.sleep(60)"
     )
@@ -47,7 +47,7 @@ def test_half_an_answer_does_not_outwait_the_deadline(
 
 
 def test_the_last_log_line_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it wrote before it died, and not that nothing is no JSON."""
+    """The error contains the last line that the process wrote, not a JSON error."""
     process = process_of(
         "sys.stdin.readline()\nsys.exit('no memory for it')", tmp_path, monkeypatch
     )

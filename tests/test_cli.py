@@ -1,4 +1,4 @@
-"""The command line as its users type it: words in; exit code, output and files out."""
+"""The command line as users type it: arguments in; exit code, output and files out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FAST = ["--engine", "onnxruntime", "--network-size", "64"]
 
 
 def png_with_header(width: int, height: int) -> bytes:
-    """Write a PNG whose header says more than its data holds."""
+    """Return a PNG whose header declares more pixels than its data contains."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -54,7 +54,7 @@ def png_with_header(width: int, height: int) -> bytes:
 
 
 def _misuse_table() -> list[object]:
-    """List misuses: words, and what the message must hold."""
+    """List invalid arguments, and the parts that each message must contain."""
     return [
         pytest.param(["-o", "x.bmp"], ["x.bmp", ".png, .webp, .jpg"], id="unwritten-format"),
         pytest.param(["-o", "x.jpg"], ["JPEG", "--background"], id="jpeg-without-background"),
@@ -90,7 +90,7 @@ def _misuse_table() -> list[object]:
 def test_misuse_exits_2_and_says_what_is_allowed(
     words: list[str], parts: list[str], picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Misuse is told before any work, with the value given and what is allowed."""
+    """An invalid argument is reported before any work, with its value and the allowed ones."""
     assert main(["cut", str(picture), *words]) == 2
     captured = capsys.readouterr()
     assert all(part in captured.err for part in parts), captured.err
@@ -104,7 +104,7 @@ def test_a_batch_that_only_a_preset_says_is_left_out_with_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`cut` takes one picture at a time, and says so of a preset that is made for `batch`."""
+    """`cut` runs one picture at a time; a preset's batch size is ignored with a warning."""
     more = tmp_path / "more.yaml"
     settings = "{engine: onnxruntime, network_size: 64, batch_size: 4}"
     more.write_text(
@@ -137,7 +137,7 @@ def test_a_batch_that_only_a_preset_says_is_left_out_with_a_warning(
 def test_a_word_that_does_not_parse_exits_2(
     words: list[str], picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A value that is no value of its flag is misuse, in argparse's way or ours."""
+    """A value that its flag does not accept exits with 2 and is named."""
     try:
         code = main(["cut", str(picture), *words])
     except SystemExit as error:
@@ -148,7 +148,7 @@ def test_a_word_that_does_not_parse_exits_2(
 
 @pytest.fixture
 def picture(tmp_path: Path, astronaut: Path) -> Path:
-    """Give a small picture in a folder of its own."""
+    """Return a small picture in its own folder."""
     path = tmp_path / "picture.png"
     with Image.open(astronaut) as image:
         image.resize((128, 128)).save(path)
@@ -156,7 +156,7 @@ def picture(tmp_path: Path, astronaut: Path) -> Path:
 
 
 def test_every_knob_has_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    """`cut --help` names every knob's flag."""
+    """`cut --help` lists every knob's flag."""
     with pytest.raises(SystemExit):
         main(["cut", "--help"])
     text = capsys.readouterr().out
@@ -166,7 +166,7 @@ def test_every_knob_has_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_cut_out_is_written_beside_the_picture(
     picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without -o the cut-out is <stem>.cutout.png, RGBA, as large as the picture, and described."""
+    """Without -o the cut-out is <stem>.cutout.png, RGBA, in the picture's size."""
     assert main(["cut", str(picture), *FAST]) == 0
     cutout = picture.with_name("picture.cutout.png")
     with Image.open(cutout) as image:
@@ -180,7 +180,7 @@ def test_a_cut_out_is_written_beside_the_picture(
 def test_json_is_one_document_ordered_by_picture_then_repeat(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--json prints the runs and nothing else; a failure stands among them with its kind."""
+    """--json prints only the runs, in order; a failure is among them with its kind."""
     other = tmp_path / "other.png"
     other.write_bytes(picture.read_bytes())
     words = ["cut", str(picture), str(tmp_path / "absent.png"), str(other), *FAST]
@@ -197,14 +197,14 @@ def test_json_is_one_document_ordered_by_picture_then_repeat(
     assert [run["run_index"] for run in runs if "kind" not in run][:2] == [0, 1]
     first = runs[0]
     assert first["settings"]["network_size"] == first["effective"]["network_size"] == 64
-    # Between stages the worker may have to wait for a CPU, hardly in each of the four runs.
+    # The worker may wait for a CPU between stages, but hardly in each of the four runs.
     beside = [run["total_s"] - sum(run["stages_s"].values()) for run in runs if "kind" not in run]
     assert -0.001 <= min(beside) <= 0.03
     assert first["peak_rss_bytes"] >= first["baseline_rss_bytes"] > 0
 
 
 def _bad_pictures() -> list[object]:
-    """List bad inputs: how each is made, and what its sentence must hold."""
+    """List invalid pictures: how to create each, and a part of its message."""
     jpeg = Path(__file__).parent.parent / "examples" / "coffee.png"
     return [
         pytest.param(lambda p: p.write_bytes(b""), "empty", id="empty"),
@@ -233,9 +233,9 @@ def _bad_pictures() -> list[object]:
 def test_a_bad_picture_is_named_and_the_others_are_done(
     make: Callable[[Path], object], part: str, picture: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad picture gets one sentence with its name, exit 1, nothing half-written.
+    """An invalid picture has one line with its name and leaves no file; the others are done.
 
-    The good one is done.
+    The exit code is 1.
     """
     bad = picture.with_name("bad.jpg")
     make(bad)
@@ -253,7 +253,7 @@ def test_a_bad_picture_is_named_and_the_others_are_done(
 def test_a_full_disk_is_said_and_leaves_nothing(
     tmp_path: Path, astronaut: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A disk that fills up while the cut-out is written is named, and the half file is gone."""
+    """A disk that fills during the write is reported, and the partial file is deleted."""
     full = tmp_path / "full"
     full.mkdir()
     if subprocess.run(
@@ -271,7 +271,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 def test_collisions_are_misuse_before_any_work(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two pictures with one stem, one file for two pictures, a picture as its own output."""
+    """Equal stems, one output for two pictures, and a picture as its own output are misuse."""
     twin = tmp_path / "twin" / "picture.jpg"
     twin.parent.mkdir()
     twin.write_bytes(picture.read_bytes())
@@ -286,13 +286,13 @@ def test_collisions_are_misuse_before_any_work(
 
 
 def test_a_deadline_exits_124(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that passes its deadline is ended, told, and has an exit code of its own."""
+    """A run that exceeds its deadline is ended and reported, with exit code 124."""
     assert main(["cut", str(picture), "--engine", "onnxruntime", "--timeout-s", "1ms"]) == 124
     assert "deadline" in capsys.readouterr().err
 
 
 def test_a_jpeg_is_written_on_a_colour(picture: Path, tmp_path: Path) -> None:
-    """--background puts the cut-out on a colour: the corner far from the subject has it."""
+    """--background #f00 writes an RGB JPEG with red pixels."""
     target = tmp_path / "on-red.jpg"
     assert main(["cut", str(picture), *FAST, "--background", "#f00", "-o", str(target)]) == 0
     with Image.open(target) as image:
@@ -303,7 +303,7 @@ def test_a_jpeg_is_written_on_a_colour(picture: Path, tmp_path: Path) -> None:
 
 
 def test_interrupted_ends_the_worker_and_exits_130(picture: Path) -> None:
-    """SIGINT in the middle: exit 130, said so, and no worker is left."""
+    """SIGINT during the runs exits with 130 and a message, and leaves no worker."""
     command = [sys.executable, "-m", "rembg_tuner", "cut", str(picture), *FAST, "--repeat", "10000"]
     process = subprocess.Popen(
         command,
@@ -328,7 +328,7 @@ def test_interrupted_ends_the_worker_and_exits_130(picture: Path) -> None:
 
 
 def test_presets_are_listed_with_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """`presets` names each preset; --json gives the file's content."""
+    """`presets` lists each preset; --json prints the content of the file."""
     assert main(["presets"]) == 0
     text = capsys.readouterr().out
     assert main(["presets", "--json"]) == 0
@@ -338,7 +338,7 @@ def test_presets_are_listed_with_what_was_measured(capsys: pytest.CaptureFixture
 
 
 def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    """`doctor --json` agrees with what Python and the tree say."""
+    """`doctor --json` reports the CPUs, engines, models and providers that exist."""
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["affinity_cpus"] == len(os.sched_getaffinity(0))
@@ -357,10 +357,10 @@ def test_doctor_tells_the_machine_as_it_is(capsys: pytest.CaptureFixture[str]) -
 def test_doctor_says_where_measurements_are(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How many rows, and that deleting the file forgets them."""
+    """`doctor` shows the number of rows and the file, whose deletion forgets them."""
     monkeypatch.setattr(
         "rembg_tuner.runtime.diagnosis._ask", lambda _: ""
-    )  # takes seconds, and is not looked at
+    )  # it takes seconds, and is not tested here
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     Measurements(tmp_path).note_ended("a", Settings(), 1)
     assert main(["doctor"]) == 0
@@ -377,7 +377,7 @@ def test_doctor_says_where_measurements_are(
 
 @pytest.mark.parametrize("command", ["cut", "batch", "compare", "sweep", "soak"])
 def test_commands_that_measure_can_ignore_the_history(command: str, tmp_path: Path) -> None:
-    """What the refusal names is a flag of each of them, and of its synopsis."""
+    """Each command has the flag --ignore-history, also in its documented synopsis."""
     needed = {"batch": ["-o", str(tmp_path)], "compare": ["--presets", "a,b"]}.get(command, [])
     parser = build_parser(command)
     for flags, history in (([], "own"), (["--ignore-history"], "ignored")):
@@ -390,7 +390,7 @@ def test_commands_that_measure_can_ignore_the_history(command: str, tmp_path: Pa
 
 
 def test_doctor_lines_its_models_up(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is said of each model begins in one column, however long its name is."""
+    """The text about each model starts in the same column, however long the names are."""
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.split("\nmodels\n")[1].splitlines()
     names = [line.split()[0] for line in lines]
@@ -400,7 +400,7 @@ def test_doctor_lines_its_models_up(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "rembg"])
 def test_nothing_is_reported_to_a_librarys_maker(engine: str, tmp_path: Path) -> None:
-    """ONNX Runtime's telemetry, which is on by default, leaves no trace of having been."""
+    """ONNX Runtime's telemetry, which is on by default, leaves no files."""
     done = subprocess.run(
         [
             sys.executable,
@@ -426,7 +426,7 @@ def test_nothing_is_reported_to_a_librarys_maker(engine: str, tmp_path: Path) ->
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports that it is a terminal."""
 
     def isatty(self) -> bool:
         """Return True."""
@@ -436,7 +436,7 @@ class Terminal(io.StringIO):
 def test_progress_is_shown_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bar on standard error that lines are written above; without a terminal nothing."""
+    """A bar is shown on standard error below the log lines, and only on a terminal."""
     with show_progress(2, "pictures") as advance:
         advance(1)
     assert capsys.readouterr() == ("", "")
@@ -450,6 +450,6 @@ def test_progress_is_shown_on_a_terminal_only(
     assert capsys.readouterr().out == "a result\n"
     text = terminal.getvalue()
     assert "\ra note\n" in text
-    assert text.endswith("\r")  # the bar is gone at the end
-    assert "\x1b" not in text  # no colour, no name that a terminal obeys
+    assert text.endswith("\r")  # the bar is cleared at the end
+    assert "\x1b" not in text  # no colour, and no escape sequence of a name
     assert "1/2" in text

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a rembg home with nothing in it."""
+    """Set REMBG_HOME to a folder that does not exist, and return it."""
     monkeypatch.delenv("U2NET_HOME", raising=False)
     monkeypatch.setenv("REMBG_HOME", str(tmp_path / "rembg"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -27,7 +27,7 @@ def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_model_is_listed(capsys: pytest.CaptureFixture[str], no_models: Path) -> None:
-    """Name, whether it is here, size, licence; and those that do not run, with the reason."""
+    """Each model has its name, state, size and licence; unsupported models have a reason."""
     assert main(["models", "list"]) == 0
     out = capsys.readouterr().out
     for name, entry in read_catalogue().items():
@@ -43,7 +43,7 @@ def test_every_model_is_listed(capsys: pytest.CaptureFixture[str], no_models: Pa
 
 
 def test_models_on_disk_are_checked(capsys: pytest.CaptureFixture[str], no_models: Path) -> None:
-    """The embedded one and its int8 forms are right.
+    """The embedded model and its int8 forms are right.
 
     A wrong file is named, and the exit code is 1.
     """
@@ -63,7 +63,7 @@ def test_models_on_disk_are_checked(capsys: pytest.CaptureFixture[str], no_model
 def test_a_model_is_got_by_name(
     capsys: pytest.CaptureFixture[str], no_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is here is said so; one that cannot be got says which file to put where."""
+    """A model on disk is reported; one that cannot be downloaded names the file and its place."""
     assert main(["models", "get", "u2netp"]) == 0
     assert "on disk already" in capsys.readouterr().out
     monkeypatch.setenv("REMBG_TUNER_MIRROR", "http://127.0.0.1:9")
@@ -77,7 +77,7 @@ def test_a_model_is_got_by_name(
 def test_a_model_that_cannot_be_got_does_not_keep_back_the_next(
     capsys: pytest.CaptureFixture[str], no_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bad ones are named, the good one is got, and the exit code is 1."""
+    """Models that fail are named, the others are fetched, and the exit code is 1."""
     monkeypatch.setenv("REMBG_TUNER_MIRROR", "http://127.0.0.1:9")
     names = ["nothing", "silueta", "birefnet-general-fp16", "u2net_lite"]
     assert main(["models", "get", *names]) == 1
@@ -97,7 +97,7 @@ def test_a_model_that_cannot_be_got_does_not_keep_back_the_next(
 def test_the_articles_name_is_understood_and_said(
     capsys: pytest.CaptureFixture[str], no_models: Path
 ) -> None:
-    """u2net_lite is checked as what it is, its int8 forms too."""
+    """u2net_lite is checked as u2netp, with its int8 forms."""
     assert main(["models", "check", "u2net_lite"]) == 0
     caught = capsys.readouterr()
     assert "u2netp: right, checked by sha256" in caught.out
@@ -108,7 +108,7 @@ def test_the_articles_name_is_understood_and_said(
 def test_a_check_that_is_switched_off_is_told(
     capsys: pytest.CaptureFixture[str], no_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With rembg's variable nothing is called right; an own file has nothing to be checked by."""
+    """With rembg's variable, no file is called right; an own file has no released checksum."""
     own = no_models.parent / "own.onnx"
     own.write_bytes(b"own")
     monkeypatch.setenv("MODEL_CHECKSUM_DISABLED", "1")
@@ -129,9 +129,9 @@ def test_agreement_is_measured_and_kept(
     astronaut: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ncnn's bf16, which any CPU has, on one picture.
+    """The agreement of ncnn's bf16, which any CPU supports, is measured on one picture.
 
-    The cache keeps it under the model's own name.
+    The cache keeps it under the model's real name, u2netp.
     """
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     (tmp_path / "one").mkdir()
@@ -159,7 +159,7 @@ def test_agreement_is_measured_and_kept(
 def test_a_folder_is_cut_out_in_batches(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, astronaut: Path
 ) -> None:
-    """Five pictures two at a time, one of them bad: four are done, the bad one is named, exit 1."""
+    """Of five pictures in batches of two, four are done; the invalid one is named, with exit 1."""
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     whole = pyvips.Image.new_from_file(str(astronaut))
@@ -204,7 +204,7 @@ def test_a_folder_is_cut_out_in_batches(
         assert sum(run["stages_s"].values()) == pytest.approx(run["total_s"], rel=0.06, abs=0.03)
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
     kept = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert main(words) == 1  # one at a time
+    assert main(words) == 1  # one picture per batch
     said = capsys.readouterr().out
     assert "4 of 6 inputs cut out (1 failed, 1 skipped) in " in said
     for name, content in kept.items():
@@ -214,6 +214,6 @@ def test_a_folder_is_cut_out_in_batches(
 
 
 def test_a_batch_of_nothing_is_misuse(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """An empty folder is told before anything is started."""
+    """An empty folder is reported before any worker starts."""
     assert main(["batch", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     assert "there are no pictures in" in capsys.readouterr().err

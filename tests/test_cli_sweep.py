@@ -1,6 +1,6 @@
-"""`sweep` and `compare` around their runs, which are made here.
+"""`sweep` and `compare` with a fake trial runner.
 
-What is announced, refused, kept and told.
+What they announce, refuse, keep and print.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WEIGHTS = ROOT / "rembg_tuner" / "models" / "u2netp.onnx"
 
 @pytest.fixture(autouse=True)
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTrialRunner:
-    """Run nothing, and remember nothing of this machine's other sweeps."""
+    """Replace the trial runner by a fake one, and use an empty cache."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
     made = FakeTrialRunner(tmp_path / "left")
     monkeypatch.setattr("rembg_tuner.cli.sweep.DirectTrialRunner", lambda *_: made)
@@ -43,20 +43,20 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTrialRunner:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Name a folder for a sweep."""
+    """Return the path of a sweep's folder."""
     return tmp_path / "sweep"
 
 
 @pytest.fixture
 def mask(tmp_path: Path) -> Path:
-    """Make a mask of the coffee's shape, half its size."""
+    """Write a mask for the coffee picture at half its size."""
     path = tmp_path / "coffee-mask.png"
     with_square(300, 200, path)
     return path
 
 
 def with_square(width: int, height: int, path: Path) -> None:
-    """Write a mask with a square in its middle."""
+    """Write a mask with a rectangle in its middle."""
     made = pyvips.Image.black(width, height).draw_rect(
         255, width // 4, height // 4, width // 2, height // 2, fill=True
     )
@@ -64,18 +64,18 @@ def with_square(width: int, height: int, path: Path) -> None:
 
 
 def sweep(folder: Path, *words: str) -> int:
-    """Sweep the coffee on ONNX Runtime."""
+    """Sweep the coffee picture on ONNX Runtime; return the exit code."""
     given = ["sweep", str(COFFEE), "-o", str(folder), "--rounds", "1", "--min-agreement", "0"]
     engine = [] if "--engine" in words else ["--engine", "onnxruntime"]
     if "--confirm" not in words:
         given += ["--confirm", "0"]
     try:
         return main([*given, *engine, *words])
-    except SystemExit as end:  # argparse's own misuse
+    except SystemExit as end:  # argparse's own error
         return int(str(end.code))
 
 
-# Weights
+# The model's weights
 
 
 def test_other_weights_under_the_same_name_are_measured_anew(
@@ -85,7 +85,7 @@ def test_other_weights_under_the_same_name_are_measured_anew(
     bench: FakeTrialRunner,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By the next sweep, and by the one that is gone on with, which says so."""
+    """New and resumed sweeps measure again; the resumed one says so."""
     own = tmp_path / "own.onnx"
     shutil.copyfile(WEIGHTS, own)
     words = ["--model", str(own), "--network-size", "64,96", "--reference", str(mask)]
@@ -113,7 +113,7 @@ def test_other_weights_under_the_same_name_are_measured_anew(
 def test_the_references_weights_are_part_of_what_is_remembered(
     folder: Path, tmp_path: Path, bench: FakeTrialRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another file of the trusted model gives other agreements."""
+    """Another file of the reference model changes agreements, so the trial is measured again."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("U2NET_HOME", str(home))
@@ -126,7 +126,7 @@ def test_the_references_weights_are_part_of_what_is_remembered(
     assert [settings.model for settings, _ in bench.asked] == ["silueta", "u2netp"] * 2
 
 
-# Values
+# Values of flags
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_value_that_cannot_be_is_misuse(
     bench: FakeTrialRunner,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Named, before anything is measured: not dropped from its axis."""
+    """An invalid value is reported before any measurement, not dropped from its axis."""
     assert sweep(folder, *words) == 2
     assert said in capsys.readouterr().err
     assert bench.asked == []
@@ -193,7 +193,7 @@ def test_a_value_that_cannot_be_is_misuse(
 def test_a_value_that_this_machine_cannot_do_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the sweep starts; with the reason."""
+    """A value that this machine does not support is left out, with the reason, before the sweep."""
     here = read_machine()
     able = replace(here, precisions=frozenset({"fp32"}))
     monkeypatch.setattr("rembg_tuner.tuning.plan.read_machine", lambda: able)
@@ -207,16 +207,13 @@ def test_a_value_that_this_machine_cannot_do_is_named(
     assert told[2].startswith("1 trial of 1 setting,")
 
 
-# The folder
+# The sweep's folder
 
 
 def test_a_start_that_failed_leaves_the_folder_free(
     folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown reference, a missing mask, a reference that ends by Ctrl-C.
-
-    The corrected command goes.
-    """
+    """After an unknown reference, a missing mask or Ctrl-C, the corrected command works."""
     assert sweep(folder, "--network-size", "64", "--reference", "nope") == 2
     assert sweep(folder, "--network-size", "64", "--reference", str(ROOT / "docs")) == 1
     bench.error = KeyboardInterrupt()
@@ -279,7 +276,7 @@ def test_a_flag_that_contradicts_a_resumed_plan_is_named(
     bench: FakeTrialRunner,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With both values, before anything is measured."""
+    """The error has both values, and nothing is measured."""
     assert sweep(folder, "--network-size", "64,96") == 0
     asked = len(bench.asked)
     assert main(["sweep", "--resume", "-o", str(folder), *words]) == 2
@@ -294,7 +291,7 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All settings are the plan's, from any folder: pictures, axes, rounds, seed, budgets.
+    """A resumed sweep takes pictures, axes, rounds, seed and budgets from its plan, in any folder.
 
     Equal flags are allowed.
     """
@@ -310,7 +307,7 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
         "5",
     ]
     words += ["--confirm", "0", "--max-memory", "50MiB", "--min-agreement", "0", "-o", str(folder)]
-    bench.interrupt_after = 3  # the reference and two trials
+    bench.interrupt_after = 3  # the reference and two trials are done
     assert main(["sweep", COFFEE.name, *words]) == 130
     told = capsys.readouterr().err
     assert (
@@ -318,9 +315,9 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
     )
     bench.interrupt_after = None
     monkeypatch.chdir(folder)
-    assert main(["sweep", "--resume", "-o", str(folder)]) == 1  # under the plan's budgets
+    assert main(["sweep", "--resume", "-o", str(folder)]) == 1  # nothing fits the plan's budgets
     said = capsys.readouterr()
-    assert "of each of 1 picture after a warm-up; Ctrl-C" in said.err  # no guess for all of them
+    assert "of each of 1 picture after a warm-up; Ctrl-C" in said.err  # no estimate
     assert re.search(r"2 trials done before; about .* left\n", said.err)
     assert "(seed 5), 2 runs of each of 1 picture" in said.err
     assert "budgets: peak at most 50 MiB (52,428,800 bytes)" in said.err
@@ -333,7 +330,7 @@ def test_a_sweep_is_resumed_without_a_word_of_what_it_was(
 
 
 def test_nothing_to_resume_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a sweep without pictures is."""
+    """--resume without a sweep, and a sweep without pictures, are misuse with advice."""
     assert main(["sweep", "--resume", "-o", str(folder)]) == 2
     assert (
         f"{folder} holds no sweep to resume (plan.json is not there); name pictures"
@@ -361,7 +358,7 @@ def test_nothing_to_resume_is_told(folder: Path, capsys: pytest.CaptureFixture[s
 def test_a_plan_that_cannot_be_is_told(
     name: str, value: object, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a sentence with its path, and with what cannot be."""
+    """The error names the file and the invalid value."""
     assert sweep(folder, "--network-size", "64") == 0
     plan = json.loads((folder / PLAN_FILE).read_text())
     (folder / PLAN_FILE).write_text(json.dumps({**plan, name: value}))
@@ -377,7 +374,7 @@ def test_a_plan_that_cannot_be_is_told(
 
 
 def kill(folder: Path, bench: FakeTrialRunner, *words: str) -> None:
-    """Sweep until the bench stands for a SIGKILL; the folder is as that would leave it."""
+    """Sweep until the fake trial runner simulates SIGKILL; restore the folder of that moment."""
     with pytest.raises(KilledError):
         sweep(folder, *words)
     shutil.rmtree(folder)
@@ -387,11 +384,11 @@ def kill(folder: Path, bench: FakeTrialRunner, *words: str) -> None:
 def test_a_killed_sweep_recommends_what_it_has(
     folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From its store, with its own budgets, as `recommend` and `export` see it after a SIGKILL.
+    """`recommend` and `export` read a killed sweep from its store, with its own budgets.
 
-    Then resumed.
+    Then it can be resumed.
     """
-    bench.kill_after = 2  # in the reference's run, or the first trial's
+    bench.kill_after = 2  # the reference and the first trial are done
     words = ["--network-size", "64,96,128", "--max-memory", "150MiB"]
     kill(folder, bench, *words)
     assert not (folder / "trials.json").exists()
@@ -415,7 +412,7 @@ def test_a_killed_sweep_recommends_what_it_has(
 def test_a_sweep_killed_before_its_first_trial_is_told(
     kill_after: int, folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1 and a sentence from recommend and export; the sweep can be resumed."""
+    """`recommend` and `export` exit with 1 and a message; the sweep can be resumed."""
     bench.kill_after = kill_after
     kill(folder, bench, "--network-size", "64,96")
     capsys.readouterr()
@@ -431,7 +428,7 @@ def test_a_sweep_killed_before_its_first_trial_is_told(
 def test_trials_of_other_weights_are_not_recommended(
     folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are counted; where the weights are gone, their figures stay."""
+    """They are counted in a message; if the weights are missing, the trials stay."""
     own = tmp_path / "own.onnx"
     shutil.copyfile(WEIGHTS, own)
     assert sweep(folder, "--model", str(own), "--network-size", "64", "--reference", str(mask)) == 0
@@ -445,7 +442,7 @@ def test_trials_of_other_weights_are_not_recommended(
 
 
 def test_a_search_can_be_lengthened(folder: Path, bench: FakeTrialRunner) -> None:
-    """--trials is no part of what must be the same."""
+    """A resumed sweep may have a higher --trials."""
     sizes = ["--network-size", "64,96,128", "--again"]
     assert sweep(folder, *sizes, "--trials", "1") == 0
     assert sweep(folder, *sizes, "--trials", "2", "--resume") == 0
@@ -458,7 +455,7 @@ def test_a_search_can_be_lengthened(folder: Path, bench: FakeTrialRunner) -> Non
 def test_a_damaged_plan_is_told(
     content: bytes, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a sentence with its path."""
+    """The error names the file."""
     folder.mkdir()
     (folder / PLAN_FILE).write_bytes(content)
     assert sweep(folder, "--network-size", "64", "--resume") == 2
@@ -468,13 +465,13 @@ def test_a_damaged_plan_is_told(
     )
 
 
-# Masks
+# Reference masks
 
 
 def test_a_mask_of_another_shape_is_refused(
     folder: Path, tmp_path: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By sweep and by compare, with both sizes, before anything is measured."""
+    """`sweep` and `compare` refuse it with both sizes, before any measurement."""
     mask = tmp_path / "other.png"
     with_square(770, 595, mask)
     said = (
@@ -492,7 +489,7 @@ def test_a_mask_of_another_shape_is_refused(
 def test_compare_takes_the_mask_named_as_the_picture(
     tmp_path: Path, mask: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Out of a folder, as sweep does; a folder without one is told."""
+    """`compare` finds masks in a folder, as `sweep` does, and reports a missing one."""
     masks = tmp_path / "masks"
     masks.mkdir()
     words = ["compare", str(COFFEE), "--presets", "balanced,smallest", "--reference", str(masks)]
@@ -507,7 +504,7 @@ def test_compare_takes_the_mask_named_as_the_picture(
 
 
 def test_a_picture_whose_mask_is_empty_is_named(folder: Path, tmp_path: Path) -> None:
-    """In the report: it is left out of the averages."""
+    """The description of the sweep names it as left out of the averages."""
     empty = tmp_path / "empty.png"
     pyvips.Image.black(600, 400).copy(interpretation="b-w").write_to_file(str(empty))
     assert sweep(folder, "--network-size", "64", "--reference", str(empty)) == 0
@@ -515,15 +512,15 @@ def test_a_picture_whose_mask_is_empty_is_named(folder: Path, tmp_path: Path) ->
     assert f"Left out of the averages because they have no clear foreground: {COFFEE}." in how
 
 
-# Words
+# Output
 
 
 def test_a_sweep_tells_how_far_it_is(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the grid's knobs from the first trial on; nothing is left at the last.
+    """Each trial's line has the knobs and the time left; repeated trials have their own lines.
 
-    What was known is counted.
+    Trials that were measured before are counted.
     """
     axes = ["--network-size", "64,96", "--intra-op-threads", "1,2"]
     assert sweep(folder, *axes, "--confirm", "4") == 0
@@ -531,7 +528,7 @@ def test_a_sweep_tells_how_far_it_is(
     told = [line for line in said.err.splitlines() if line[1:3] == "/4"]
     assert len(told) == 4
     assert all("px" in line and "thread" in line for line in told)
-    assert all(" s left" in line for line in told)  # the best again is to come
+    assert all(" s left" in line for line in told)  # the best are still measured again
     again = [line for line in said.err.splitlines() if line.startswith("again ")]
     assert len(again) == 4
     assert all("(100 ms, 100 ms in its workers)" in line for line in again)
@@ -550,13 +547,13 @@ def test_a_sweep_tells_how_far_it_is(
         "4 of 4 trials were measured on this machine before; --again measures them again"
         in said.err
     )
-    assert "\nagain " not in said.err  # several workers measured them before
+    assert "\nagain " not in said.err  # several workers have measured them already
 
 
 def test_nothing_is_measured_again_if_not_wanted(
     folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One worker each, nothing left after the last, and no range that nobody knows."""
+    """Each setting runs in one worker, no time is left after the last, and no range is printed."""
     assert sweep(folder, "--network-size", "64,96", "--confirm", "0") == 0
     said = capsys.readouterr()
     assert len(bench.asked) == 3  # the reference and two trials
@@ -581,7 +578,7 @@ def test_nothing_is_measured_again_if_not_wanted(
 def test_a_count_that_cannot_be_is_misuse(
     flag: str, word: str, most: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a sentence with what is allowed, not as an error of numpy's or of a list's length."""
+    """The error has the allowed range, not an error of NumPy or of a list's length."""
     with pytest.raises(SystemExit, match="2"):
         main(["sweep", str(CAT), flag, word, "-o", str(folder)])
     assert (
@@ -594,7 +591,7 @@ def test_a_count_that_cannot_be_is_misuse(
 def test_two_sweeps_do_not_share_a_folder(
     folder: Path, bench: FakeTrialRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second is refused before it measures anything; when the first has ended, it goes on."""
+    """The second sweep is refused before any measurement, and works after the first has ended."""
     with lock_folder(folder):
         assert sweep(folder, "--network-size", "64") == 2
         assert (
@@ -608,7 +605,7 @@ def test_two_sweeps_do_not_share_a_folder(
 def test_other_budgets_start_from_the_sweeps_own(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Recommend and export keep what the sweep was asked for where no flag says otherwise."""
+    """`recommend` and `export` keep the sweep's budgets unless a flag changes them."""
     assert sweep(folder, "--network-size", "64") == 0  # --min-agreement 0
     capsys.readouterr()
     assert main(["recommend", str(folder), "--max-memory", "500MiB"]) == 0
@@ -620,7 +617,7 @@ def test_other_budgets_start_from_the_sweeps_own(
 def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1 from sweep, recommend and export; nobody is told to run it.
+    """`sweep`, `recommend` and `export` exit with 1, and print no command to run.
 
     The report recommends nothing.
     """
@@ -658,10 +655,7 @@ def test_where_nothing_fits_a_sweep_fails_and_names_the_nearest(
 def test_the_commands_to_run_next_keep_the_budgets_that_were_given(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What `recommend` was asked for by flag holds in what it prints.
-
-    Each command does what it says.
-    """
+    """The commands that `recommend` prints contain the budgets given by flags, and work."""
     assert sweep(folder, "--network-size", "64,96", "--max-memory", "50MB") == 1
     capsys.readouterr()
     lifted = ["--max-memory", "any", "--max-latency", "59.5s", "--commercial"]
@@ -679,7 +673,7 @@ def test_the_commands_to_run_next_keep_the_budgets_that_were_given(
 
 
 def test_sizes_are_told_as_they_were_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In bytes: MB is 10^6, M and MiB are 2^20."""
+    """Sizes are printed in bytes: MB is 10^6, M and MiB are 2^20."""
     assert sweep(folder, "--network-size", "64", "--memory-limit-bytes", "300MB,300M") == 0
     read = "memory_limit_bytes: 286 MiB (300,000,000 bytes), 300 MiB (314,572,800 bytes)"
     assert read in capsys.readouterr().err.splitlines()
@@ -692,9 +686,9 @@ def test_a_sweep_says_that_the_machine_was_busy(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Before it starts, at each trial, next to the figures, and in the report.
+    """A warning appears before the sweep, at each trial, beside the figures and in the report.
 
-    Compare says so too.
+    `compare` warns too.
     """
     monkeypatch.setattr("rembg_tuner.runtime.meter.load_average", lambda: 1000.0)
     bench.warnings = (
@@ -724,7 +718,7 @@ def test_a_sweep_says_that_the_machine_was_busy(
 
 
 def test_a_budget_is_lifted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each by `any`, the licence by --no-commercial; what is not named stays."""
+    """`any` lifts a budget, and --no-commercial the licence's; the others stay."""
     words = ["--max-memory", "1MiB", "--max-latency", "1ms", "--min-agreement", "1", "--commercial"]
     assert sweep(folder, "--network-size", "64", *words) == 1
     read = (
@@ -742,7 +736,7 @@ def test_a_budget_is_lifted(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_what_a_preset_lost_here_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Compare and sweep say it as cut does."""
+    """`compare` and `sweep` warn about a preset's dropped values, as `cut` does."""
     plain = make_machine()
     for room in ("compare", "sweep_plan"):
         monkeypatch.setattr(f"rembg_tuner.cli.{room}.read_machine", lambda: plain)
@@ -755,7 +749,7 @@ def test_what_a_preset_lost_here_is_told(
 def test_what_is_called_a_picture_and_is_none_is_named(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a folder's files; a text beside them is nobody's business."""
+    """A folder's file named like a picture that is not one is named; other files are ignored."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     shutil.copyfile(COFFEE, pictures / "coffee.png")
@@ -792,7 +786,7 @@ def test_what_is_called_a_picture_and_is_none_is_named(
 
 
 def test_the_command_of_a_setting_makes_that_setting() -> None:
-    """Model and engine always, then what is not the default; switches as cut has them."""
+    """The command has the model, the engine and all values that are not the default."""
     plain = Settings(engine="onnxruntime", model="my own.onnx")
     assert (
         cut_command(plain) == "rembg-tuner cut PICTURE --model 'my own.onnx' --engine onnxruntime"
@@ -812,7 +806,7 @@ def test_the_command_of_a_setting_makes_that_setting() -> None:
 
 
 def test_compares_help_promises_what_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
-    """A file, and no report."""
+    """The help names the files that it writes, and no report."""
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
     told = " ".join(capsys.readouterr().out.split())

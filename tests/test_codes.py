@@ -1,6 +1,6 @@
-"""Codes of messages: what decides, and what programs read.
+"""Codes of messages, on which the program and its users decide.
 
-Docs/codes.md records them; the list only grows.
+docs/codes.md records them, and codes are only added.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from rembg_tuner.base.messages import Message
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rembg_tuner"
 _ROW = re.compile(r"^\| `([a-z][a-z0-9_]*)` \| (.+) \|$", re.MULTILINE)
-# Where a code comes from what was kept, not from the source.
+# Here the code is read from stored data, not written in the source.
 _READERS = ("base/messages.py", "settings/results.py")
 
 
 @cache
 def _trees() -> dict[str, ast.Module]:
-    """Parse the package by file."""
+    """Parse the package's modules, by file."""
     return {
         str(path.relative_to(PACKAGE)): ast.parse(path.read_text(encoding="utf-8"))
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -30,7 +30,7 @@ def _trees() -> dict[str, ast.Module]:
 
 @cache
 def _constants() -> dict[str, set[ast.expr]]:
-    """Return what module-level names are assigned, by name, over the whole package."""
+    """Return the values assigned to module-level names in the whole package, by name."""
     found: dict[str, set[ast.expr]] = {}
     for tree in _trees().values():
         for node in tree.body:
@@ -40,7 +40,7 @@ def _constants() -> dict[str, set[ast.expr]]:
 
 
 def _called(node: ast.AST) -> str:
-    """Return the name that a call calls; empty: it is no call."""
+    """Return the name of the called function; empty if the node is not a call."""
     func = node.func if isinstance(node, ast.Call) else None
     return (
         func.id
@@ -52,16 +52,16 @@ def _called(node: ast.AST) -> str:
 
 
 def _code_of(call: ast.Call) -> ast.expr | None:
-    """Return what a message is given as its code; None: nothing."""
+    """Return the expression of a message's code; None if it has no code."""
     if _called(call) == "with_code":
         return call.args[0]
     return next((one.value for one in call.keywords if one.arg == "code"), None)
 
 
 def _values(code: ast.expr) -> set[str] | None:
-    """Return the codes that an expression can be.
+    """Return the codes that an expression can have.
 
-    None: it cannot be told, or is another message's.
+    None: unknown, or the code of another message.
     """
     match code:
         case ast.Constant(value=str(text)):
@@ -78,7 +78,7 @@ def _values(code: ast.expr) -> set[str] | None:
 
 
 def _messages(tree: ast.AST) -> list[ast.Call]:
-    """List the calls that make a message."""
+    """List the calls that create a message."""
     return [
         node
         for node in ast.walk(tree)
@@ -88,7 +88,7 @@ def _messages(tree: ast.AST) -> list[ast.Call]:
 
 
 def _declared() -> tuple[set[str], list[str]]:
-    """Return the codes in the source, and the places whose code cannot be told."""
+    """Return the codes in the source, and the places whose code is unknown."""
     codes: set[str] = set()
     unclear: list[str] = []
     for file, tree in _trees().items():
@@ -105,7 +105,7 @@ def _declared() -> tuple[set[str], list[str]]:
 
 @cache
 def _recorded() -> tuple[dict[str, str], dict[str, str]]:
-    """Read the list: the codes with their lines, and those that are retired."""
+    """Read docs/codes.md: the codes with their descriptions, and the retired ones."""
     now, _, before = (
         (ROOT / "docs" / "codes.md").read_text(encoding="utf-8").partition("\n## Retired")
     )
@@ -113,14 +113,14 @@ def _recorded() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def test_every_code_is_recorded() -> None:
-    """A new code gets its line in docs/codes.md; each is a literal, or a constant that is one."""
+    """Each code is in docs/codes.md, and is a literal or a constant in the source."""
     codes, unclear = _declared()
     assert unclear == []
     assert sorted(codes - _recorded()[0].keys()) == []
 
 
 def test_no_code_leaves_the_list() -> None:
-    """One that the source has no more stands under Retired, and is not used again for something else."""
+    """A code that the source no longer uses is listed under Retired, and is not reused."""
     codes, _ = _declared()
     now, retired = _recorded()
     assert sorted(now.keys() - codes) == []
@@ -128,17 +128,14 @@ def test_no_code_leaves_the_list() -> None:
 
 
 def test_each_code_stands_once_in_order() -> None:
-    """Alphabetical, so that two changes of one day seldom meet."""
+    """Codes are unique and sorted, so that parallel changes seldom conflict."""
     text = (ROOT / "docs" / "codes.md").read_text(encoding="utf-8").partition("\n## Retired")[0]
     names = [name for name, _ in _ROW.findall(text)]
     assert names == sorted(set(names))
 
 
 def _warned(tree: ast.Module) -> list[ast.AST]:
-    """List the pieces of a module from which warnings are made.
-
-    By the names that hold and return them.
-    """
+    """List the parts of a module that create warnings, found by their names."""
 
     def holds(node: ast.AST) -> bool:
         return any(
@@ -166,10 +163,7 @@ def _warned(tree: ast.Module) -> list[ast.AST]:
 
 
 def test_every_warning_has_a_code() -> None:
-    """What reaches Result.warnings.
-
-    Programs match on codes, so that a warning without one cannot be told.
-    """
+    """Every message that may reach Result.warnings has a code, since programs match on codes."""
     bare = []
     for file, tree in _trees().items():
         for piece in _warned(tree):
@@ -197,7 +191,7 @@ def test_every_warning_has_a_code() -> None:
     assert sorted(set(bare)) == []
 
 
-# Reads what others wrote, or its own markup, and decides nothing on a sentence of the program's.
+# These read texts of libraries and servers, or render; they do not decide on the program's text.
 _READS_TEXTS = {
     "base/messages.py": "renders",
     "imaging/complaints.py": "pyvips's own text",
@@ -224,10 +218,7 @@ _LOOKS = (
 
 
 def _is_sentence(node: ast.AST) -> bool:
-    """Tell whether an expression is a sentence of the program's, as far as names say.
-
-    An error, a warning, a failure.
-    """
+    """Return whether an expression is a text of the program, judged by its name."""
     match node:
         case ast.Call(func=ast.Name(id="str"), args=[inner]):
             return _is_said(inner)
@@ -237,7 +228,7 @@ def _is_sentence(node: ast.AST) -> bool:
 
 
 def _is_said(node: ast.AST) -> bool:
-    """Tell whether `str` of an expression is a sentence."""
+    """Return whether `str` of an expression is a message, judged by its name."""
     name = (
         node.id
         if isinstance(node, ast.Name)
@@ -249,9 +240,9 @@ def _is_said(node: ast.AST) -> bool:
 
 
 def _decides_on_text(node: ast.AST) -> bool:
-    """Tell whether an expression looks into a sentence.
+    """Return whether an expression compares or searches a text of the program.
 
-    `"x" in text`, `text.startswith`, `text == "x"`.
+    For example `"x" in text`, `text.startswith`, `text == "x"`.
     """
     match node:
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[right]):
@@ -261,7 +252,7 @@ def _decides_on_text(node: ast.AST) -> bool:
                 isinstance(one, ast.Constant | ast.JoinedStr) for one in (left, right)
             )
         case ast.Call(func=ast.Attribute(attr="split"), args=[]):
-            return False  # white space only
+            return False  # it splits at white space only
         case ast.Call(func=ast.Attribute(value=owner, attr=attr)) if attr in _LOOKS:
             return _is_sentence(owner) or (
                 isinstance(owner, ast.Name)
@@ -272,7 +263,7 @@ def _decides_on_text(node: ast.AST) -> bool:
 
 
 def test_nothing_decides_on_a_sentence() -> None:
-    """Codes decide. What is allowed reads texts of libraries, which have no codes."""
+    """No code decides on a message's text; texts of libraries, which have no codes, are allowed."""
     found = [
         f"{file}:{node.lineno}: {ast.unparse(node)}"
         for file, tree in _trees().items()
@@ -284,7 +275,7 @@ def test_nothing_decides_on_a_sentence() -> None:
 
 
 def test_the_scan_finds_what_it_looks_for() -> None:
-    """The forms in which code decided on sentences before."""
+    """The scan finds each form in which code decided on texts before."""
     for text in (
         "NO_FOREGROUND in str(warning)",
         "run.input in run.message",

@@ -1,4 +1,4 @@
-"""The map of where two mattes differ: what is drawn of what."""
+"""The map of the differences between two mattes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from rembg_tuner.imaging.comparisons import _difference
 
 
 def drawn(matte: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Draw, and give the pixels: (h, w, 3)."""
+    """Draw the map; return its pixels (h, w, 3)."""
     pixels: np.ndarray = _difference(matte.astype(np.float32), reference.astype(np.float32)).numpy()
     return pixels.astype(int)
 
 
 def test_a_hairline_is_wide_enough_to_be_seen() -> None:
-    """Blue where there is more, orange where there is less, some pixels wide, and strong though faint."""
+    """A faint line of 1 px is drawn 5 px wide: blue for more, orange for less."""
     reference = np.zeros((1024, 768))
     reference[300:700, 200:500] = 1
     matte = reference.copy()
@@ -28,7 +28,7 @@ def test_a_hairline_is_wide_enough_to_be_seen() -> None:
 
 
 def test_where_nothing_differs_the_reference_is_a_shadow() -> None:
-    """Grey and light; no colour anywhere."""
+    """Equal mattes give a light grey subject without any colour."""
     reference = np.zeros((64, 64))
     reference[16:48, 16:48] = 1
     pixels = drawn(reference, reference)

@@ -1,6 +1,6 @@
-"""The best measured again in other workers.
+"""The best settings, measured again in other workers.
 
-Which, how often, what is joined, and what it changes.
+Which and how often, how their runs are joined, and what this changes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def make_bench(
     """Return a trial runner whose runs take given times.
 
     Args:
-        times_s: by network size, what each next worker takes; the last is repeated. Below 0, it fails.
+        times_s: by network size, the time of each next worker; the last repeats; below 0 fails.
         kind: of the failure.
         warnings: of every run.
     """
@@ -64,18 +64,18 @@ def make_bench(
 
 
 def measured(bench: FakeTrialRunner) -> list[int]:
-    """Return the network sizes in the order of workers, without the reference."""
+    """Return the measured network sizes in order, without the reference."""
     return [settings.network_size for settings, _ in bench.asked[1:]]
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remember nothing of this machine's other sweeps."""
+    """Use an empty cache, without trials of other sweeps."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
 
 
 def plan_of(*sizes: int, confirming: int = 4) -> Plan:
-    """Plan a sweep of network sizes."""
+    """Return the plan of a sweep over network sizes."""
     return Plan(
         pictures=(COFFEE,),
         axes={"network_size": sizes},
@@ -86,7 +86,7 @@ def plan_of(*sizes: int, confirming: int = 4) -> Plan:
 
 
 def confirm(sweep: Sweep, budgets: Budgets = ANY) -> None:
-    """Measure all, then the best again."""
+    """Measure every setting, then the best again."""
     sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
     sweep.confirm(budgets, on_trial=lambda _: None, is_cancelled=lambda: False)
 
@@ -94,7 +94,7 @@ def confirm(sweep: Sweep, budgets: Budgets = ANY) -> None:
 def test_the_recommended_one_is_first_and_the_next_best_follow(
     tmp_path: Path, comparer: Comparer
 ) -> None:
-    """Four workers more; runs joined, the range theirs; told as it goes on; kept on disk."""
+    """Four more workers run; their runs are joined, reported one by one, and stored."""
     bench = make_bench({64: [0.10, 0.14], 96: [0.2], 128: [0.3], 160: [0.4], 192: [0.5]})
     sweep = open_sweep(plan_of(64, 96, 128, 160, 192), tmp_path / "s", bench, comparer)
     sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -123,7 +123,7 @@ def test_the_recommended_one_is_first_and_the_next_best_follow(
 
 
 def test_what_only_chance_put_first_loses_its_place(tmp_path: Path, comparer: Comparer) -> None:
-    """The other one is measured again too, before it is recommended."""
+    """The other setting is measured again too, and is then recommended."""
     bench = make_bench({64: [0.05, 0.5], 96: [0.1]})
     sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
     confirm(sweep)
@@ -135,7 +135,7 @@ def test_what_only_chance_put_first_loses_its_place(tmp_path: Path, comparer: Co
 
 
 def test_one_setting_alone_runs_in_five_workers(tmp_path: Path, comparer: Comparer) -> None:
-    """There is nobody else to tell how far workers are from each other."""
+    """A single setting runs in five workers, since no other shows how much workers differ."""
     bench = make_bench({64: [0.1, 0.11, 0.09, 0.1]})
     sweep = open_sweep(plan_of(64), tmp_path / "s", bench, comparer)
     confirm(sweep)
@@ -149,7 +149,7 @@ def test_one_setting_alone_runs_in_five_workers(tmp_path: Path, comparer: Compar
 
 
 def test_what_fails_the_second_time_is_not_recommended(tmp_path: Path, comparer: Comparer) -> None:
-    """It is a row with its reason."""
+    """The setting becomes a failed trial with the reason."""
     bench = make_bench({64: [0.05, -1.0], 96: [0.1]})
     sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
     confirm(sweep)
@@ -170,7 +170,7 @@ def test_what_fails_the_second_time_is_not_recommended(tmp_path: Path, comparer:
 def test_nothing_is_measured_again(
     confirming: int, budgets: Budgets, tmp_path: Path, comparer: Comparer
 ) -> None:
-    """Where it is not wanted, or would change nothing."""
+    """Nothing is measured again if it is not requested, or if no setting fits the budgets."""
     bench = make_bench({})
     confirm(
         open_sweep(plan_of(64, 96, confirming=confirming), tmp_path / "s", bench, comparer), budgets
@@ -182,7 +182,7 @@ def test_nothing_is_measured_again(
 def test_what_is_not_the_settings_fault_takes_nothing_from_it(
     kind: FailureKind, tmp_path: Path, comparer: Comparer
 ) -> None:
-    """A full disk, a full line: what was measured stands, on disk too, and it ends there."""
+    """After a full disk or queue the first measurement is kept, also on disk, with a warning."""
     bench = make_bench({64: [0.05, -1.0], 96: [0.1]}, kind)
     sweep = open_sweep(plan_of(64, 96), tmp_path / "s", bench, comparer)
     confirm(sweep)
@@ -200,7 +200,7 @@ def test_what_is_not_the_settings_fault_takes_nothing_from_it(
 
 
 def test_what_failed_again_is_forgotten_here(tmp_path: Path, comparer: Comparer) -> None:
-    """Another sweep measures it anew, and does not take the first worker's word."""
+    """Another sweep measures that setting again instead of using the first worker's result."""
     bench = make_bench({64: [0.05, -1.0, 0.3], 96: [0.1]})
     confirm(open_sweep(plan_of(64, 96), tmp_path / "one", bench, comparer))
     again = open_sweep(plan_of(64, 96, confirming=0), tmp_path / "two", bench, comparer)
@@ -210,7 +210,7 @@ def test_what_failed_again_is_forgotten_here(tmp_path: Path, comparer: Comparer)
 
 
 def test_what_had_company_is_not_remembered(tmp_path: Path, comparer: Comparer) -> None:
-    """It was measured beside another slot's run, so that its time is no figure of its own."""
+    """A trial beside another slot's run is not stored, since the other run affects its time."""
     bench = make_bench({64: [0.1]}, warnings=(CONCURRENT_RUN,))
     for name in ("one", "two"):
         sweep = open_sweep(plan_of(64, confirming=0), tmp_path / name, bench, comparer)
@@ -222,7 +222,7 @@ def test_what_had_company_is_not_remembered(tmp_path: Path, comparer: Comparer) 
 def test_how_many_slots_share_the_cpus_makes_another_sweep(
     tmp_path: Path, comparer: Comparer
 ) -> None:
-    """A worker with half of the CPUs is not what a worker with all of them is."""
+    """A worker with half of the CPUs is measured separately from one with all of them."""
     for slots, name in ((1, "one"), (2, "two"), (2, "three")):
         bench = make_bench({})
         bench.slots = slots
@@ -232,7 +232,7 @@ def test_how_many_slots_share_the_cpus_makes_another_sweep(
 
 
 def test_again_measures_anew_and_remembers_that(tmp_path: Path, comparer: Comparer) -> None:
-    """The sweep after it takes the new figure; no picture's name or place is kept."""
+    """The next sweep uses the new figure; the stored trial has no picture's path."""
     bench = make_bench({64: [0.1, 0.2]})
     plan = plan_of(64, confirming=0)
     found = []
@@ -249,7 +249,7 @@ def test_again_measures_anew_and_remembers_that(tmp_path: Path, comparer: Compar
 
 
 def test_numbers_stay_apart_where_a_trial_has_gone(tmp_path: Path, comparer: Comparer) -> None:
-    """What is measured after a resume takes no other's number."""
+    """Trials measured after a resume do not reuse numbers."""
     bench = make_bench({})
     sweep = open_sweep(plan_of(64, 96, 128, confirming=0), tmp_path / "s", bench, comparer)
     sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -264,7 +264,7 @@ def test_numbers_stay_apart_where_a_trial_has_gone(tmp_path: Path, comparer: Com
 
 
 def test_a_setting_of_one_worker_gets_no_range() -> None:
-    """It may be low by chance itself; a range too wide to be of use is called what it is."""
+    """The time may be low by chance; a range that is too wide is called uncertain."""
     pair = replace(make_trial(0, 100, 0.1, 0.99), workers_s=(0.10, 0.11))
     pairs = [pair, replace(make_trial(1, 100, 0.1, 0.99), workers_s=(0.12, 0.10))]
     lone = make_trial(2, 10, 0.01, 0.99)
@@ -281,9 +281,9 @@ def test_a_setting_of_one_worker_gets_no_range() -> None:
 
 
 def test_the_range_holds_for_what_is_chosen_for_being_low() -> None:
-    """The least of twelve is low by chance.
+    """The lowest of twelve times is low by chance.
 
-    Measured again, nine new workers of ten and more are in its range.
+    After it is measured again, 90 % to 98 % of new workers are in its range.
     """
     chance = random.Random(0)
 
@@ -318,7 +318,7 @@ def test_the_range_holds_for_what_is_chosen_for_being_low() -> None:
 
 
 def test_a_cancel_ends_it_and_keeps_what_is_done(tmp_path: Path, comparer: Comparer) -> None:
-    """Asked before each worker."""
+    """The cancel is checked before each worker."""
     bench = make_bench({64: [0.1], 96: [0.2], 128: [0.3]})
     sweep = open_sweep(plan_of(64, 96, 128), tmp_path / "s", bench, comparer)
     sweep.run(on_trial=lambda _: None, is_cancelled=lambda: False)
@@ -328,9 +328,9 @@ def test_a_cancel_ends_it_and_keeps_what_is_done(tmp_path: Path, comparer: Compa
 
 
 def test_how_often_is_no_part_of_what_is_swept() -> None:
-    """A sweep goes on with another number, which its plan.json keeps.
+    """A sweep can be resumed with another number, which plan.json keeps.
 
-    Nothing is remembered by it.
+    Stored trials do not depend on it.
     """
     assert plan_of(64) == plan_of(64, confirming=0)
     assert read_back(plan_of(64, confirming=0).to_dict()).confirming == 0
@@ -338,9 +338,9 @@ def test_how_often_is_no_part_of_what_is_swept() -> None:
 
 
 def test_workers_are_joined_by_run_and_the_higher_peak_holds() -> None:
-    """Each picture's runs follow each other; medians are of the means over pictures.
+    """Each picture's runs are concatenated; medians are of the means over pictures.
 
-    Older files have no workers.
+    Trials of older files have no workers.
     """
     parts = tuple(PictureTrial(input=name, times_s=(0.1, 0.3)) for name in "ab")
     first = replace(make_trial(3, 100, 0.2, 0.99), pictures=parts)
@@ -366,7 +366,7 @@ def test_workers_are_joined_by_run_and_the_higher_peak_holds() -> None:
 
 
 def test_contenders_are_those_that_fit_the_recommended_one_first() -> None:
-    """It agrees best of the nearly equal ones; the others follow by cost."""
+    """Among nearly equal costs the highest agreement is first; the others follow by cost."""
     trials = [
         make_trial(0, 100, 0.100, 0.975),
         make_trial(1, 100, 0.102, 0.990),

@@ -1,4 +1,4 @@
-"""README and docs: what they say is what there is."""
+"""README and docs agree with the program."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PROGRAM = re.compile(r"^ {4}(?:\.venv/bin/)?rembg-tuner (.+)$", re.MULTILINE)
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_derived_parts_are_up_to_date(page: str) -> None:
-    """Tables are what the settings, the presets and the newest benchmarks say."""
+    """Tables are equal to those made from the settings, the presets and the newest benchmarks."""
     text = (ROOT / page).read_text(encoding="utf-8")
     assert refresh(text) == text, "run python -m tools.documents"
 
 
 def test_readme_is_short() -> None:
-    """README has at most 150 lines, and GitHub shows no front matter first."""
+    """README has at most 150 lines and starts with its title, without front matter."""
     assert len(README.splitlines()) <= 150
     assert README.startswith("# rembg tuner\n")
 
 
 def test_every_command_has_a_section() -> None:
-    """Each command that `--help` lists has its section in docs/command-line.md."""
+    """Each command that `--help` lists has a section in docs/command-line.md."""
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     actions = [action for action in build_parser()._actions if action.choices]
     names = [name for action in actions for name in action.choices or ()]
@@ -41,20 +41,20 @@ def test_every_command_has_a_section() -> None:
 
 
 def test_every_setting_and_preset_is_named() -> None:
-    """docs/settings.md has everything that can be set or chosen."""
+    """docs/settings.md lists every flag of a knob and every preset."""
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     missing = [flag_of(name) for name in KNOBS if f"`{flag_of(name)}`" not in page]
     assert missing + [name for name in read_presets() if f"`{name}`" not in page] == []
 
 
 def test_the_space_has_its_settings() -> None:
-    """A Space reads its settings from the head of its README.md."""
+    """A Space reads its settings from the front matter of its README.md."""
     head = (ROOT / "docs" / "space" / "README.md").read_text(encoding="utf-8").split("---\n")[1]
     assert {"sdk: docker", "app_port: 7860"} <= set(head.splitlines())
 
 
 def test_every_document_is_linked() -> None:
-    """README leads to every document, and to CONTRIBUTING.md."""
+    """README or docs/command-line.md links to every document."""
     names = [f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")]
     linked = README + (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     known = {*re.findall(r"\]\(([^)#]+)\)", linked)}
@@ -62,20 +62,20 @@ def test_every_document_is_linked() -> None:
 
 
 def _commands() -> list[str]:
-    """Find the pages' commands, those with placeholders left out."""
+    """Return the commands shown on the pages, without those that have placeholders."""
     found = [words for page in PAGES for words in PROGRAM.findall((ROOT / page).read_text("utf-8"))]
     return [words for words in found if not re.search(r"[\[<A-Z]{2,}|\.\.\.|\[", words)]
 
 
 @pytest.mark.parametrize("words", _commands())
 def test_a_command_of_a_page_parses(words: str) -> None:
-    """Each command shown is one that the parser takes."""
+    """The parser accepts each command that a page shows."""
     assert build_parser(words.split()[0]).parse_args(shlex.split(words)).command in words
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_benchmark_that_a_page_names_is_there(page: str) -> None:
-    """Each `python benchmarks/...` is a script here, and knows the flags that it is shown with."""
+    """Each `python benchmarks/...` names an existing script, and flags that it has."""
     text = (ROOT / page).read_text(encoding="utf-8")
     for script, words in re.findall(r"python (benchmarks/[\w/]+\.py)((?: --?[\w-]+)*)", text):
         source = (ROOT / script).read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_every_benchmark_that_a_page_names_is_there(page: str) -> None:
 
 
 def test_readme_opens_with_two_commands() -> None:
-    """The first block of code is the two commands, and both are targets of the Makefile."""
+    """The first block of code has the two commands, and the Makefile has both targets."""
     block = re.search(r"(?:^ {4}.+\n)+", README, re.MULTILINE)
     assert block is not None
     assert block[0].split() == ["make", "test", "make", "run"]
@@ -92,7 +92,7 @@ def test_readme_opens_with_two_commands() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link of README and docs names a file that is there."""
+    """Every relative link of README and docs names an existing file."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
     dead = [
         (page.name, target)
@@ -104,7 +104,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_requirements_are_pinned() -> None:
-    """Every requirement names one version."""
+    """Every requirement has an exact version."""
     for name in ("requirements.txt", "requirements-dev.txt"):
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         asked = [line for line in lines if line and not line.startswith(("#", "-r"))]

@@ -1,6 +1,6 @@
-"""Getting models, from a server that cuts the stream, lies, stalls, refuses.
+"""Downloads of models from a local server that cuts the stream, lies, stalls or refuses.
 
-Nothing from the network.
+No test uses the network.
 """
 
 from __future__ import annotations
@@ -41,34 +41,34 @@ MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 @dataclass
 class Behaviour:
-    """What the server does next; each list is used up, one entry a request."""
+    """The next actions of the server; each list has one entry per request."""
 
-    cut_after: list[int] = field(default_factory=list)  # bytes, then the connection ends
+    cut_after: list[int] = field(default_factory=list)  # bytes after which the connection ends
     status: list[int] = field(default_factory=list)
     content: bytes = CONTENT
-    claimed: int | None = None  # Content-Length, if it lies
+    claimed: int | None = None  # a false Content-Length
     stall_s: float = 0.0  # before the body
-    is_late: bool = False  # before the answer too
+    is_late: bool = False  # the response is delayed as well
     trickle_s: float = 0.0  # between pieces of 64 bytes
-    ranges: list[str | None] = field(default_factory=list)  # what was asked for
+    ranges: list[str | None] = field(default_factory=list)  # the requested ranges
     obeys_ranges: bool = True
     tells_length: bool = True
-    is_chunked: bool = False  # the body tells its own end
-    is_endless: bool = False  # the content again and again
-    location: str | None = None  # where every request is sent to
-    sent: int = 0  # bytes of bodies
+    is_chunked: bool = False  # the body marks its own end
+    is_endless: bool = False  # the content repeats
+    location: str | None = None  # where every request is redirected
+    sent: int = 0  # bytes of bodies sent so far
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Serves one file badly."""
+    """A handler that serves one file with faults."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """Answer as the behaviour says."""
+        """Respond as the behaviour requires."""
         how: Behaviour = self.server.behaviour  # type: ignore[attr-defined]
         asked = self.headers.get("Range")
         how.ranges.append(asked)
@@ -100,7 +100,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(body, how)
 
     def _send(self, body: bytes, how: Behaviour) -> None:
-        """Send a body, or its beginning, or it again and again."""
+        """Send a body: all of it, its beginning, or repeatedly."""
         cut = min(how.cut_after.pop(0), len(body)) if how.cut_after else len(body)
         self.close_connection = cut < len(body) or bool(how.claimed) or not how.tells_length
         step = 64 if how.trickle_s else 65536
@@ -118,11 +118,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def behaviour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviour]:
     """Serve a file on this machine.
 
-    The mirror's variable leads there, and a home is made for it.
+    The mirror variable has its address, and REMBG_HOME is a temporary folder.
     """
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # whoever cancelled is gone
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client may cancel
     server.behaviour = how = Behaviour()  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv(MIRROR_VARIABLE, f"http://127.0.0.1:{server.server_port}/mirror/")
@@ -136,22 +136,22 @@ def behaviour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behav
 
 @pytest.fixture
 def entry() -> CatalogueEntry:
-    """Give an entry whose file is the server's."""
+    """Return a catalogue entry whose file is the server's."""
     return replace(read_catalogue()["silueta"], bytes=len(CONTENT), md5=MD5)
 
 
 def get(entry: CatalogueEntry, **options: Any) -> Path:
-    """Get it, silently."""
+    """Download the model without printing progress."""
     return get_model(entry, on_progress=options.pop("on_progress", lambda _: None), **options)
 
 
 def left_in(place: Path) -> set[str]:
-    """List what lies beside a model's place, but the lock."""
+    """List the files in a model's folder, except the lock."""
     return {path.name for path in place.parent.iterdir() if not path.name.endswith(".lock")}
 
 
 def test_a_model_is_got_checked_and_found(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """It lies where rembg would put it, whole, with the progress told up to its end."""
+    """The complete file is in rembg's place, and progress is reported up to its end."""
     told: list[DownloadProgress] = []
     path = get(entry, on_progress=told.append)
     assert path == entry.place() == entry.find()
@@ -159,12 +159,12 @@ def test_a_model_is_got_checked_and_found(behaviour: Behaviour, entry: Catalogue
     assert left_in(path) == {path.name}
     assert (told[-1].done_bytes, told[-1].total_bytes) == (len(CONTENT), len(CONTENT))
     assert [p.done_bytes for p in told] == sorted(p.done_bytes for p in told)
-    assert get(entry) == path  # asked again, nothing is got
+    assert get(entry) == path  # the second call downloads nothing
     assert behaviour.ranges == [None]
 
 
 def test_a_stream_that_is_cut_is_gone_on_with(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """What came is kept, and only the rest is asked for."""
+    """Received bytes are kept, and only the rest is requested."""
     behaviour.cut_after = [300_000, 200_000]
     assert get(entry).read_bytes() == CONTENT
     assert behaviour.ranges == [None, "bytes=300000-", "bytes=500000-"]
@@ -173,9 +173,9 @@ def test_a_stream_that_is_cut_is_gone_on_with(behaviour: Behaviour, entry: Catal
 def test_the_next_call_goes_on_where_the_last_one_ended(
     behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """Four tries that all end early are an error that says how far it is.
+    """Four interrupted tries raise an error with the bytes so far.
 
-    Another call brings the rest.
+    The next call downloads the rest.
     """
     behaviour.cut_after = [1000] * download.TRIES
     with pytest.raises(DownloadError) as caught:
@@ -191,13 +191,13 @@ def test_the_next_call_goes_on_where_the_last_one_ended(
 
 
 def test_a_server_without_ranges_begins_again(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """The beginning is not put before the whole."""
+    """The whole file replaces the beginning that was received before."""
     behaviour.cut_after, behaviour.obeys_ranges = [300_000], False
     assert get(entry).read_bytes() == CONTENT
 
 
 def test_wrong_bytes_are_not_kept(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """Another file of the same size is named with both checksums, and nothing of it is left."""
+    """A different file of the same size raises an error with both checksums, and is deleted."""
     behaviour.content = CONTENT[::-1]
     with pytest.raises(
         DownloadError,
@@ -209,7 +209,7 @@ def test_wrong_bytes_are_not_kept(behaviour: Behaviour, entry: CatalogueEntry) -
 
 
 def test_a_wrong_beginning_is_got_again_once(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """What an older try left may be another file's: the whole is got before it is called wrong."""
+    """Old bytes may belong to another file, so after a mismatch the whole file is downloaded."""
     part = entry.place().with_name(f".{entry.file}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 5000)
@@ -221,7 +221,7 @@ def test_a_wrong_beginning_is_got_again_once(behaviour: Behaviour, entry: Catalo
 def test_a_server_that_lies_about_the_length_is_not_believed(
     length: int, behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """A size other than the released one's ends it before anything is got."""
+    """A size other than the released one ends the download before the body is read."""
     behaviour.claimed = length
     with pytest.raises(
         DownloadError, match=f"offers {length:,} bytes, and the released silueta.onnx has 1,048,576"
@@ -233,7 +233,7 @@ def test_a_server_that_lies_about_the_length_is_not_believed(
 def test_a_lie_about_an_unknown_length_does_no_harm(
     behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """Fewer bytes than told are a cut stream; when there are no more, the checksum decides."""
+    """Missing bytes count as an interrupted stream; if no more follow, the checksum decides."""
     behaviour.claimed = len(CONTENT) + 7
     unknown = replace(entry, bytes=None, about_bytes=10**6)
     assert get(unknown).read_bytes() == CONTENT
@@ -244,7 +244,7 @@ def test_a_lie_about_an_unknown_length_does_no_harm(
 def test_a_server_that_says_nothing_is_given_up(
     behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Silence is waited for as long as is said, four times."""
+    """The client waits for the timeout in each of four tries."""
     monkeypatch.setattr(http_download, "ANSWER_TIMEOUT_S", 0.2)
     behaviour.stall_s = 1.0
     started = time.perf_counter()
@@ -256,7 +256,7 @@ def test_a_server_that_says_nothing_is_given_up(
 def test_a_trickle_is_given_up(
     behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that sends a little now and then does not hold the download for ever."""
+    """A server that sends too few bytes per second is abandoned."""
     monkeypatch.setattr(http_download, "SLOW_AFTER_S", 0.3)
     monkeypatch.setattr(http_download, "MIN_BYTES_PER_S", 10_000)
     behaviour.trickle_s = 0.05
@@ -265,7 +265,7 @@ def test_a_trickle_is_given_up(
 
 
 def test_a_404_is_one_sentence(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """It is not tried again, and the way without a network is told."""
+    """The request is not repeated, and the error describes the manual way."""
     behaviour.status = [404]
     with pytest.raises(DownloadError) as caught:
         get(entry)
@@ -278,7 +278,7 @@ def test_a_404_is_one_sentence(behaviour: Behaviour, entry: CatalogueEntry) -> N
 
 
 def test_a_busy_server_is_asked_again(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """503 may pass."""
+    """The statuses 503 and 429 are temporary, so the request is repeated."""
     behaviour.status = [503, 429]
     assert get(entry).read_bytes() == CONTENT
 
@@ -286,7 +286,7 @@ def test_a_busy_server_is_asked_again(behaviour: Behaviour, entry: CatalogueEntr
 def test_without_a_network_the_file_and_its_place_are_told(
     entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One sentence that says which file to put where."""
+    """One line names the file to download and where to put it."""
     monkeypatch.setenv("REMBG_HOME", str(tmp_path))
     monkeypatch.setenv(MIRROR_VARIABLE, "http://127.0.0.1:9/x")
     with pytest.raises(DownloadError) as caught:
@@ -315,7 +315,7 @@ def test_without_a_network_the_file_and_its_place_are_told(
 def test_a_mirror_must_be_an_address(
     mirror: str, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No file of this machine is taken for a mirror's, and what urllib could not ask is told at once."""
+    """Addresses that are not http or https, or that urllib cannot use, are refused at once."""
     monkeypatch.setenv("REMBG_HOME", str(tmp_path))
     monkeypatch.setenv(MIRROR_VARIABLE, mirror)
     with pytest.raises(ModelError) as caught:
@@ -334,7 +334,7 @@ def test_a_mirror_must_be_an_address(
 def test_a_mirror_gives_the_file_of_rembgs_address(
     mirror: str, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own name follows the mirror's address."""
+    """The file's name is appended to the mirror's address."""
     monkeypatch.setenv(MIRROR_VARIABLE, mirror)
     assert download.model_url(entry) == f"{mirror.rstrip('/')}/silueta.onnx"
     monkeypatch.setenv(MIRROR_VARIABLE, "")
@@ -342,7 +342,7 @@ def test_a_mirror_gives_the_file_of_rembgs_address(
 
 
 def test_a_body_without_an_end_is_stopped(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """No more is got than the released file has, and a little; nothing of it is left."""
+    """The download stops slightly above the released size, and its file is deleted."""
     behaviour.tells_length, behaviour.is_endless = False, True
     with pytest.raises(
         DownloadError,
@@ -354,13 +354,13 @@ def test_a_body_without_an_end_is_stopped(behaviour: Behaviour, entry: Catalogue
     about = replace(entry, bytes=None, about_bytes=10**6)
     with pytest.raises(DownloadError, match="it has more than 1,100,000 bytes"):
         get(about)
-    assert behaviour.sent < 32 * len(CONTENT)  # what the sockets hold is sent besides
+    assert behaviour.sent < 32 * len(CONTENT)  # bytes in socket buffers are sent as well
 
 
 def test_a_file_that_is_longer_than_about_its_size_is_got(
     behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """A size that is published in round numbers ends nothing by itself."""
+    """An approximate size does not end a download that is slightly longer."""
     behaviour.tells_length = False
     about = replace(entry, bytes=None, about_bytes=10**6)
     assert get(about).read_bytes() == CONTENT
@@ -369,7 +369,7 @@ def test_a_file_that_is_longer_than_about_its_size_is_got(
 def test_a_cut_stream_of_untold_length_is_gone_on_with(
     behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """The released size stands in for the length that the server does not tell, on the bar as well."""
+    """Without a Content-Length the released size is used, also for the progress."""
     behaviour.tells_length, behaviour.cut_after = False, [300_000, 200_000]
     told: list[DownloadProgress] = []
     assert get(entry, on_progress=told.append).read_bytes() == CONTENT
@@ -380,7 +380,7 @@ def test_a_cut_stream_of_untold_length_is_gone_on_with(
 def test_a_short_body_that_tells_its_end_is_another_file(
     behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """A page in chunks, such as a network's login page, is no connection that ended."""
+    """A complete chunked page, such as a network's login page, is not an interrupted stream."""
     behaviour.is_chunked, behaviour.content = True, b"<html>log in</html>"
     with pytest.raises(
         DownloadError, match=r"returned a different file than the released silueta\.onnx"
@@ -407,7 +407,7 @@ def test_a_network_that_fails_in_mid_stream_is_no_full_disk(
     entry: CatalogueEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is tried again, and in the end told with the way without a network."""
+    """The request is repeated, and the last error describes the manual way."""
     failures = [error]
     real = http.client.HTTPResponse.read1
 
@@ -431,7 +431,7 @@ def test_a_network_that_fails_in_mid_stream_is_no_full_disk(
 def test_a_redirect_that_leads_nowhere_is_one_line(
     location: str, behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """A circle, and a file of this machine."""
+    """A redirect loop, or one to a local file, raises an error of one line."""
     behaviour.location = location
     with pytest.raises(DownloadError) as caught:
         get(entry)
@@ -443,7 +443,7 @@ def test_a_redirect_that_leads_nowhere_is_one_line(
 
 
 def test_a_redirect_to_no_address_is_one_line(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """What the server names is held to be as untrue as what a user types."""
+    """An invalid redirect address is treated like an invalid address of the user."""
     behaviour.location = "http://host:port/x"
     with pytest.raises(DownloadError, match="it redirects to an invalid address") as caught:
         get(entry)
@@ -454,7 +454,7 @@ def test_a_redirect_to_no_address_is_one_line(behaviour: Behaviour, entry: Catal
 def test_a_server_that_does_not_speak_http_is_one_line(
     entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What it said is quoted in short, without its ends of lines."""
+    """The response is quoted in part, without line ends or control characters."""
 
     class Greeter(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -476,7 +476,7 @@ def test_a_server_that_does_not_speak_http_is_one_line(
 
 
 def test_a_cancelled_download_goes_on_later(behaviour: Behaviour, entry: CatalogueEntry) -> None:
-    """What came stays for the next time."""
+    """Received bytes are kept for the next call."""
     told: list[DownloadProgress] = []
     with pytest.raises(CancelledError, match="the next try continues from there"):
         get(entry, on_progress=told.append, is_cancelled=lambda: len(told) >= 2)
@@ -490,7 +490,7 @@ def test_a_cancelled_download_goes_on_later(behaviour: Behaviour, entry: Catalog
 def test_a_cancel_is_seen_while_the_server_keeps_silent(
     when: str, behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """Whoever cancels does not wait for a server's answer."""
+    """A cancel does not wait for the server's response."""
     behaviour.stall_s, behaviour.is_late = 5.0, when == "before the answer"
     started = time.perf_counter()
     with pytest.raises(CancelledError):
@@ -501,7 +501,7 @@ def test_a_cancel_is_seen_while_the_server_keeps_silent(
 def test_a_server_that_gives_nothing_leaves_nothing_to_keep(
     behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What did not come is not said to be kept; a mirror is named only where none was asked."""
+    """The error mentions no kept bytes, and suggests a mirror only if none is set."""
     behaviour.status = [503] * 8
     with pytest.raises(DownloadError) as caught:
         get(entry)
@@ -521,7 +521,7 @@ def test_a_server_that_gives_nothing_leaves_nothing_to_keep(
 def test_a_full_disk_is_told_before_it_is_filled(
     behaviour: Behaviour, entry: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is written, and the way out is told."""
+    """Nothing is written, and the error has advice."""
     real = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
     with pytest.raises(OutputError, match=r"make room, or set REMBG_HOME"):
@@ -531,7 +531,7 @@ def test_a_full_disk_is_told_before_it_is_filled(
 
 
 def test_two_processes_get_a_model_once(behaviour: Behaviour, tmp_path: Path) -> None:
-    """The second waits for the first and finds the file."""
+    """The second process waits for the first and finds the file."""
     behaviour.trickle_s = 0.00005
     code = (
         "import dataclasses;from rembg_tuner.models import catalogue as c;from rembg_tuner.runtime import download as d;"
@@ -552,7 +552,7 @@ def test_two_processes_get_a_model_once(behaviour: Behaviour, tmp_path: Path) ->
 
 
 def test_a_model_that_rembg_makes_is_not_got(entry: CatalogueEntry) -> None:
-    """birefnet-general-fp16 has no address; how to have it made is told."""
+    """The error for birefnet-general-fp16, which has no address, says that rembg makes it."""
     with pytest.raises(ModelError, match="rembg makes it of birefnet-general"):
         get(read_catalogue()["birefnet-general-fp16"])
 
@@ -560,9 +560,9 @@ def test_a_model_that_rembg_makes_is_not_got(entry: CatalogueEntry) -> None:
 def test_a_model_that_was_got_is_what_a_run_loads(
     behaviour: Behaviour, entry: CatalogueEntry
 ) -> None:
-    """The file is found by name, and held against the catalogue's checksum as at every load."""
+    """The file is found by name, and checked with the catalogue's checksum as at every load."""
     get(entry)
     spec = find_model("silueta")
     assert Path(spec.path) == entry.place()
     with pytest.raises(ModelError, match="is not the released silueta"):
-        verify(spec)  # it is the test's content, not the real silueta
+        verify(spec)  # its content is the test's, not silueta's

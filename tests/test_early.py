@@ -1,6 +1,6 @@
 """The worker that is launched before the command line is imported.
 
-Which, by whom it is taken, and that none is left.
+Which engine it has, which command uses it, and that none is left.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
-# Runs `main` as the installed script does, and tells on standard error which processes it spawns
-# and when; the first argument is a module before whose import something is done.
+# Runs `main` as the installed script does; writes the processes that it spawns, and when, to
+# standard error. The first argument is a module, and code to execute before its import.
 SPIED = """
 import os, signal, sys
 wanted, action = sys.argv.pop(1).split(":", 1)
@@ -64,9 +64,9 @@ sys.exit(main())
 def spied(
     *words: str, action: str = "nothing:pass"
 ) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
-    """Run a command line, and list the workers that it spawned.
+    """Run a command line; return it, and the workers that it spawned.
 
-    Engine, process id, early or late.
+    Each worker has its engine, its process id, and `early` or `late`.
     """
     done = subprocess.run(
         [sys.executable, "-c", SPIED, action, *words],
@@ -89,7 +89,7 @@ def is_running(pid: int) -> bool:
 
 
 def is_gone_soon(pid: int) -> bool:
-    """Wait for a process to end."""
+    """Wait up to 20 s for a process to end; return whether it ended."""
     end = time.perf_counter() + 20
     while is_running(pid) and time.perf_counter() < end:
         time.sleep(0.02)
@@ -98,7 +98,7 @@ def is_gone_soon(pid: int) -> bool:
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return what puts a shell script in Python's place."""
+    """Return a function that replaces Python by a shell script."""
 
     def put(script: str) -> None:
         python = tmp_path / "python"
@@ -109,7 +109,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     return put
 
 
-# Which worker
+# The choice of the engine
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     ],
 )
 def test_the_engine_is_guessed_by_the_words(words: str, engine: str | None) -> None:
-    """Only where a worker will be needed, and never for the stock pipeline."""
+    """The engine is guessed only if a worker is needed, and never for the stock pipeline."""
     assert guess_engine(words.split()) == engine
 
 
 @pytest.mark.parametrize("name", list(read_presets()))
 def test_the_guess_is_right_for_every_preset(name: str) -> None:
-    """The cheap look at presets.yaml finds what the whole reading of it makes."""
+    """The simple reading of presets.yaml finds the same engine as the complete one."""
     engine = requested_settings(find_preset(name), {}, read_machine())[0].engine
     assert guess_engine(["cut", "a.png", "--preset", name]) == (
         None if engine == STOCK_ENGINE else engine
@@ -152,7 +152,7 @@ def test_the_guess_is_right_for_every_preset(name: str) -> None:
 
 
 def test_the_guess_knows_every_engine() -> None:
-    """A new engine is launched early too."""
+    """Every engine except the stock pipeline is guessed by its name."""
     for name, spec in ENGINES.items():
         assert guess_engine(["cut", "a.png", "--engine", name]) == (None if spec.is_stock else name)
 
@@ -160,7 +160,7 @@ def test_the_guess_knows_every_engine() -> None:
 def test_presets_of_ones_own_are_looked_at_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that does not read is left to the command, which tells it."""
+    """A user's preset file comes first; an unreadable one is left for the command to report."""
     own = tmp_path / "own.yaml"
     own.write_text("balanced:\n  for: me\n  settings:\n    engine: onnxruntime\n", encoding="utf-8")
     monkeypatch.setenv(MORE_PRESETS_VARIABLE, str(own))
@@ -172,7 +172,7 @@ def test_presets_of_ones_own_are_looked_at_first(
 def test_nothing_is_launched_within_a_limit_or_without_the_usual_descriptors(
     stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both are `main`'s to look at first."""
+    """`main` reports these cases itself."""
     stand_in("sleep 60")
 
     def fail(_: int) -> None:
@@ -194,19 +194,19 @@ def test_nothing_is_launched_within_a_limit_or_without_the_usual_descriptors(
 def test_a_worker_inherits_its_own_descriptors_only(
     stand_in: Callable[[str], None], tmp_path: Path
 ) -> None:
-    """Not even one that this process would hand on; its pipes' other ends are not among them."""
+    """Inheritable descriptors of this process and the ends of other pipes are not inherited."""
     told = tmp_path / "told"
     stand_in(f'ls /proc/self/fd > "{told}"')
     out, into = os.pipe()
     os.set_inheritable(into, True)  # noqa: FBT003  # it takes no keyword
     first = launch_worker("openvino", dict(os.environ))
     assert first.wait(20) == 0
-    second = launch_worker("openvino", dict(os.environ))  # beside the first one's pipes
+    second = launch_worker("openvino", dict(os.environ))  # while the first one's pipes are open
     assert second.wait(20) == 0
     for descriptor in (out, into):
         os.close(descriptor)
     for one in (first, second):
-        assert os.read(one._open[2], 1) == b""  # nobody else holds the pipe's other end
+        assert os.read(one._open[2], 1) == b""  # no other process has the pipe's other end
         one.close()
     *kept, listing = told.read_text(encoding="ascii").split()
     assert kept == ["0", "1", "2", "3", "4"]
@@ -216,7 +216,7 @@ def test_a_worker_inherits_its_own_descriptors_only(
 def test_a_descriptor_beyond_the_limit_of_open_files_does_no_harm(
     stand_in: Callable[[str], None], tmp_path: Path
 ) -> None:
-    """One that was open before the limit was lowered, which the worker does not get either."""
+    """A descriptor opened before the limit was lowered is not inherited either."""
     told = tmp_path / "told"
     stand_in(f'ls /proc/self/fd > "{told}"')
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -236,7 +236,7 @@ def test_a_descriptor_beyond_the_limit_of_open_files_does_no_harm(
 def test_a_worker_that_cannot_be_started_loses_no_descriptor(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The runner starts another, and tells the reason."""
+    """If the launch fails, all descriptors are closed; the runner starts another worker."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
     before = sorted(Path("/proc/self/fd").iterdir())
     assert launch_early(["cut", "a.png"]).started_at is None
@@ -246,7 +246,7 @@ def test_a_worker_that_cannot_be_started_loses_no_descriptor(
 def test_a_log_goes_where_temporary_files_go(
     monkeypatch: pytest.MonkeyPatch, stand_in: Callable[[str], None], tmp_path: Path
 ) -> None:
-    """Where the named folder is not there, into another."""
+    """If TMPDIR names a missing folder, the log is in another one."""
     stand_in("echo the last line")
     for folder in (tmp_path, tmp_path / "absent"):
         monkeypatch.setenv("TMPDIR", str(folder))
@@ -258,7 +258,7 @@ def test_a_log_goes_where_temporary_files_go(
 
 
 def test_a_worker_is_taken_once_and_only_for_its_engine(stand_in: Callable[[str], None]) -> None:
-    """What nobody takes, and what is of another engine, is ended and leaves no zombie."""
+    """A worker that is not taken, or is of another engine, is killed and leaves no zombie."""
     stand_in("exec sleep 60")
     workers = [launch_worker("ncnn", dict(os.environ)) for _ in range(3)]
     pids = [worker.pid for worker in workers]
@@ -281,7 +281,7 @@ def test_a_worker_is_taken_once_and_only_for_its_engine(stand_in: Callable[[str]
 
 
 def test_a_cut_takes_the_worker_that_was_launched_first(tmp_path: Path) -> None:
-    """One worker in all, with the CPUs that this process may use and its true start time."""
+    """`cut` starts one worker in all; it uses the permitted CPUs and reports its start time."""
     one_cpu = "argparse:os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])"
     done, spawned = spied(
         "cut",
@@ -301,7 +301,7 @@ def test_a_cut_takes_the_worker_that_was_launched_first(tmp_path: Path) -> None:
 
 
 def test_a_wrong_guess_is_ended_and_the_right_worker_started(tmp_path: Path) -> None:
-    """An abbreviated flag is not seen by the guess."""
+    """The guess does not recognise an abbreviated flag."""
     done, spawned = spied(
         "cut",
         str(COFFEE),
@@ -332,7 +332,7 @@ def test_a_wrong_guess_is_ended_and_the_right_worker_started(tmp_path: Path) -> 
 def test_a_command_that_runs_nothing_leaves_no_worker(
     words: list[str], code: int, count: int
 ) -> None:
-    """It is ended before the command's own end."""
+    """The worker ends before the command."""
     done, spawned = spied(*words)
     assert (done.returncode, len(spawned)) == (code, count), done.stderr
     assert not any(psutil.pid_exists(int(pid)) for _, pid, _ in spawned)
@@ -342,7 +342,7 @@ def test_a_command_that_runs_nothing_leaves_no_worker(
 def test_a_worker_ends_with_a_command_that_is_ended_while_it_imports(
     number: str, tmp_path: Path
 ) -> None:
-    """The command ends at once, and the worker when its pipe is closed."""
+    """The command ends at once, and the worker when its pipe closes."""
     words = ("cut", str(COFFEE), "-o", str(tmp_path / "out.png"))
     done, spawned = spied(*words, action=f"argparse:os.kill(os.getpid(), signal.{number})")
     assert done.returncode == -signal.Signals[number]

@@ -67,7 +67,7 @@ def test_an_island_costs_connectivity() -> None:
 
 
 def test_a_connected_fringe_below_theta_costs_no_connectivity() -> None:
-    """A fringe of 0.1 beside the square is less than theta away from it, so it counts as connected."""
+    """A fringe of 0.1 beside the square is less than theta away, so it counts as connected."""
     fringed = _square()
     fringed[4, 5:15] = 0.1
     assert metrics.connectivity_error(fringed, _square()) == 0

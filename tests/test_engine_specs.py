@@ -1,4 +1,4 @@
-"""The table of engines: complete, read by everyone, and enough for a new engine."""
+"""The table of engines: complete, used everywhere, and sufficient to add an engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 MEASURED = Measured(peak_bytes=2**28, time_s=0.1, n=3, date="2026-11-26", cpu="a CPU", cores=2)
 EVERY_ENGINE = pytest.mark.parametrize("name", list(ENGINES))
-# Where an engine's name stands outside its folder, and why; all else asks the table.
+# Modules outside engines/ that contain an engine's name, and why; all others ask the table.
 NAMED = {
     "tuning/bench/contestants.py": "a contest names who takes part",
     "export/commands.py": "the command of rembg, which is its own name",
@@ -46,7 +46,7 @@ NAMED = {
     "settings/settings.py": "an execution provider of ONNX Runtime",
     "tuning/environment.py": "what older versions put into a key",
 }
-# Knobs that a Python script does not carry, and why.
+# Knobs that a Python script does not apply, and why.
 NOT_IN_A_SCRIPT = {
     "batch_size": "a script cuts out one picture",
     "focus": "refused: a script runs the network once",
@@ -55,7 +55,7 @@ NOT_IN_A_SCRIPT = {
     "timeout_s": "only the runner keeps it",
     "memory_limit_bytes": "only the runner keeps it",
 }
-# What a knob's other value needs.
+# Other settings that a knob's value requires.
 BESIDE: dict[str, dict[str, object]] = {
     "arena_shrink": {"cpu_mem_arena": True},
     "focus_box": {"focus": "box"},
@@ -72,7 +72,7 @@ OTHERS: dict[str, list[object]] = {
 
 
 def names_of_engines() -> Iterator[tuple[str, int]]:
-    """Find the strings outside the engines' folders that are an engine's name."""
+    """Find the strings outside the engines' folder that are an engine's name."""
     package = ROOT / "rembg_tuner"
     for path in sorted(package.rglob("*.py")):
         place = str(path.relative_to(package))
@@ -83,7 +83,7 @@ def names_of_engines() -> Iterator[tuple[str, int]]:
 
 
 def test_nothing_but_the_table_knows_an_engine_by_name() -> None:
-    """Whoever decides by the engine asks its spec, so that a new engine is decided on too."""
+    """Decisions that depend on the engine use its spec, so that they cover a new engine too."""
     found = list(names_of_engines())
     assert [f"{place}:{line}" for place, line in found if place not in NAMED] == []
     assert {place for place, _ in found} == set(NAMED), "an exception that is no longer needed"
@@ -91,7 +91,7 @@ def test_nothing_but_the_table_knows_an_engine_by_name() -> None:
 
 @EVERY_ENGINE
 def test_every_spec_is_complete(name: str) -> None:
-    """What is said of an engine names knobs, formats and packages that there are."""
+    """The knobs, precisions and providers that a spec names exist, and it is consistent."""
     spec = ENGINES[name]
     assert spec.name == name
     assert spec.knobs <= KNOBS.keys()
@@ -116,7 +116,7 @@ def test_every_spec_is_complete(name: str) -> None:
 
 
 def test_the_ranks_are_an_order() -> None:
-    """No two engines are equally good."""
+    """Each rank is unique, and exactly one engine is the stock pipeline."""
     assert len({spec.rank for spec in ENGINES.values()}) == len(ENGINES)
     assert [spec.name for spec in by_rank()][:2] == ["openvino", "onnxruntime"]
     assert sum(spec.is_stock for spec in ENGINES.values()) == 1
@@ -124,7 +124,7 @@ def test_the_ranks_are_an_order() -> None:
 
 @EVERY_ENGINE
 def test_doctor_auto_and_the_trials_key_know_every_engine(name: str) -> None:
-    """Its version, what is said of it, what auto is, and a key that has its version."""
+    """Each has its version and description, an `auto` precision, and a key with its version."""
     spec = ENGINES[name]
     if not spec.is_installed:
         pytest.skip(f"{name} is not installed")
@@ -143,7 +143,7 @@ def test_doctor_auto_and_the_trials_key_know_every_engine(name: str) -> None:
 
 
 def test_the_default_axes_are_those_of_the_engines() -> None:
-    """As they were before the engines said them."""
+    """The default axes are derived from the engines."""
     assert list(default_axes().items()) == [
         ("engine", ("onnxruntime", "openvino")),
         ("precision", ("fp32", "bf16", "int8")),
@@ -167,7 +167,7 @@ def others(knob: str) -> list[object]:
 
 
 def changes() -> list[object]:
-    """List every engine with each of its knobs and each other value of that."""
+    """Return a test case for each engine, each of its knobs, and each other value."""
     return [
         pytest.param(name, knob, value, id=f"{name}-{knob}-{value}")
         for name in ENGINES
@@ -179,13 +179,13 @@ def changes() -> list[object]:
 
 
 def can_be(engine: str, knob: str, value: object) -> bool:
-    """Return whether an engine has a value of a knob."""
+    """Return whether an engine supports a value of a knob."""
     return knob != "precision" or value in ENGINES[engine].precisions
 
 
 @cache
 def exported(values: frozenset[tuple[str, object]], target: str) -> Export | None:
-    """Export a setting; None: it is refused."""
+    """Export a setting; return None if it is refused."""
     try:
         return export(build_settings(dict(values)), target, measured=MEASURED)
     except SettingsError:
@@ -194,13 +194,13 @@ def exported(values: frozenset[tuple[str, object]], target: str) -> Export | Non
 
 @pytest.mark.parametrize(("name", "knob", "value"), changes())
 def test_no_export_loses_a_knob(name: str, knob: str, value: object) -> None:
-    """Each target's text has the value, or a note names the knob.
+    """Each target's text contains the value, or a note names the knob.
 
-    A Python script has it or says why not.
+    A Python script contains it, or the knob is listed with a reason.
     """
     beside = dict(BESIDE.get(knob, {}))
     if knob == "precision":
-        beside["provider"] = ENGINES[name].precisions[value].provider or "cpu"  # type: ignore[index]  # one of them
+        beside["provider"] = ENGINES[name].precisions[value].provider or "cpu"  # type: ignore[index]
         beside = beside if is_honoured("provider", name) else {}
     for target in TARGETS:
         plain = (
@@ -210,7 +210,7 @@ def test_no_export_loses_a_knob(name: str, knob: str, value: object) -> None:
         )
         made = exported(frozenset({"engine": name, **beside, knob: value}.items()), target)
         if made is None:
-            continue  # it is said what to do instead
+            continue  # the error says what to do instead
         is_in_text = plain is None or made.text != plain.text
         notes = " ".join(str(note) for note in made.notes)
         assert is_in_text or knob in notes, f"{target} loses {knob} {value}"
@@ -219,7 +219,7 @@ def test_no_export_loses_a_knob(name: str, knob: str, value: object) -> None:
 
 
 def test_a_script_that_forgets_a_knob_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no template has a knob, it is named beside the script."""
+    """A note names each knob that the script's template does not apply."""
     spec = ENGINES["onnxruntime"]
     assert spec.script is not None
     part = spec.script()
@@ -232,7 +232,7 @@ def test_a_script_that_forgets_a_knob_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_spec_is_a_value() -> None:
-    """Unknown and missing fields are refused, and it cannot be changed."""
+    """Unknown and missing fields raise TypeError, and fields cannot be changed."""
     with pytest.raises(TypeError, match=r"missing \[.*'name'.*unknown \['colour'\]"):
         EngineSpec(colour=1)  # type: ignore[call-arg]
     with pytest.raises(AttributeError, match="has a fixed cpu"):
@@ -280,7 +280,7 @@ print(json.dumps({
 
 
 def test_an_engine_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> None:
-    """Doctor, auto, sweeps, keys, exports and the early start know it, though nothing else was written."""
+    """Doctor, `auto`, sweeps, keys, exports and the early start use it without other changes."""
     from importlib.metadata import version
 
     done = subprocess.run(
@@ -306,7 +306,7 @@ def test_an_engine_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> N
 
 
 def test_an_engine_without_own_files_refuses_them(tmp_path: Path) -> None:
-    """Before its library is imported, and with what to do."""
+    """The error is raised before the library is imported, and says what to do."""
     model = replace(find_model("u2netp"), name="mine/net.onnx")
     request = EngineRequest(
         settings=Settings(engine="rembg"),

@@ -1,4 +1,4 @@
-"""Engines say what they really do, agree with each other, and cut out as the stock pipeline does."""
+"""Engines report what they do, agree with each other, and equal the stock pipeline."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def make_toy(
     kind: int = onnx.TensorProto.FLOAT,
     is_flat: bool = False,
 ) -> Path:
-    """Write a network that takes the mean of the channels through a sigmoid."""
+    """Write a network that applies a sigmoid to the mean of the channels."""
     helper = onnx.helper
     inputs = [helper.make_tensor_value_info(f"picture{i}", kind, shape) for i in range(n_inputs)]
     nodes = [helper.make_node("Cast", ["picture0"], ["number"], to=onnx.TensorProto.FLOAT)]
@@ -92,7 +92,7 @@ def make_toy(
 
 
 def toy_spec(path: Path) -> ModelSpec:
-    """Describe a toy as a user's own file."""
+    """Return the specification of a toy network as a user's own file."""
     return ModelSpec(
         name=str(path),
         path=str(path),
@@ -115,7 +115,7 @@ def opened(settings: Settings, spec: ModelSpec, cache: Path, *, threads: int = 1
 
 @pytest.fixture
 def toy(tmp_path: Path) -> ModelSpec:
-    """Give the toy network."""
+    """Return the specification of the toy network."""
     return toy_spec(make_toy(tmp_path / "toy.onnx"))
 
 
@@ -125,7 +125,7 @@ def picture_input(path: Path, side: int) -> npt.NDArray[np.float32]:
     return normalise(small, side=side, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
-# What is said is what is done
+# Effective settings
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def picture_input(path: Path, side: int) -> npt.NDArray[np.float32]:
 def test_onnx_runtime_says_what_the_session_holds(
     asked: dict[str, Value], effective: dict[str, Value], toy: ModelSpec, tmp_path: Path
 ) -> None:
-    """Every option is read back from the session; what was not asked is the default."""
+    """Every option is read back from the session; options that were not requested have defaults."""
     engine = opened(Settings(engine="onnxruntime", **asked), toy, tmp_path, threads=2)  # type: ignore[arg-type]
     defaults = {
         "engine": "onnxruntime",
@@ -175,23 +175,26 @@ def test_onnx_runtime_says_what_the_session_holds(
 
 
 def _implied(asked: dict[str, Value]) -> dict[str, Value]:
-    """Give what follows from parallel mode, which has no memory pattern."""
+    """Return what parallel mode implies: no memory pattern."""
     if asked.get("execution_mode") != "parallel":
         return {}
     return {"execution_mode": "parallel", "mem_pattern": False}
 
 
 def threads_but_libvips(pid: int) -> int:
-    """Count a process's threads; libvips' own wait for seconds after a run, some of them, then end."""
+    """Count a process's threads, except libvips' threads, some of which live on for seconds."""
     names = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+        with contextlib.suppress(FileNotFoundError):  # it has ended
             names.append((task / "comm").read_text(encoding="utf-8").strip())
     return len([name for name in names if not name.startswith("libvips")])
 
 
 def fewest_threads(pid: int) -> int:
-    """Count a worker's threads without those that have just ended, which the system lists a moment longer."""
+    """Return the lowest of ten counts of a worker's threads.
+
+    The system lists threads for a moment after they have ended.
+    """
     counts = []
     for _ in range(10):
         counts.append(threads_but_libvips(pid))
@@ -202,7 +205,7 @@ def fewest_threads(pid: int) -> int:
 def test_onnx_runtimes_asked_threads_are_counted_threads(tmp_path: Path) -> None:
     """One more intra-op thread is one more thread of the worker process.
 
-    The caller is the first.
+    The caller is the first thread.
     """
     model = str(make_toy(tmp_path / "toy.onnx"))
     counts = []
@@ -218,7 +221,7 @@ def test_onnx_runtimes_asked_threads_are_counted_threads(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_openvino_says_the_threads_it_has(threads: int, toy: ModelSpec, tmp_path: Path) -> None:
-    """The count asked for, and by default the count this process may use, are read back."""
+    """The requested or default number of threads is read back from OpenVINO."""
     if threads > read_host().usable_cpus:
         pytest.skip("OpenVINO takes no more threads than there are CPUs")
     asked = opened(Settings(engine="openvino", intra_op_threads=threads), toy, tmp_path, threads=2)
@@ -231,9 +234,9 @@ def test_openvino_says_the_threads_it_has(threads: int, toy: ModelSpec, tmp_path
 def test_openvino_computes_in_the_precision_asked_for(
     precision: str, tmp_path: Path, predicted: Callable[[str, Path], Raw]
 ) -> None:
-    """It is read back from the compiled model, compiled or from the cache.
+    """The precision is read back from the model, whether it was compiled or read from the cache.
 
-    Bf16 rounds and fp32 does not.
+    bf16 rounds and fp32 does not.
     """
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and "BF16" not in capabilities:
@@ -253,7 +256,7 @@ def test_openvino_computes_in_the_precision_asked_for(
 def test_a_precision_that_the_cpu_has_not_is_refused(
     toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bfloat16 is never emulated, and never replaced in silence."""
+    """An engine neither emulates bf16 nor replaces it by another format."""
     from rembg_tuner.engines import openvino as engine_module
 
     monkeypatch.setitem(engine_module._CAPABILITIES, "bf16", "NO SUCH THING")
@@ -264,7 +267,7 @@ def test_a_precision_that_the_cpu_has_not_is_refused(
 def test_halved_weights_are_written_where_what_is_left_is_swept(
     toy: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A killed worker leaves them in the cache, and not in the system's temporary folder for ever."""
+    """They are in the cache folder, where files of killed workers are deleted later."""
     from rembg_tuner.engines import openvino as engine_module
 
     core, written = openvino.Core(), []
@@ -291,7 +294,7 @@ def test_halved_weights_are_written_where_what_is_left_is_swept(
 
 
 def unnoticed_damage(blob: bytes) -> bytes:
-    """Flip a bit of a compiled model so that OpenVINO still takes it."""
+    """Flip a bit of a compiled model that OpenVINO still accepts; skip the test if none exists."""
     core = openvino.Core()
     for i in range(len(blob)):
         damaged = np.frombuffer(blob, np.uint8).copy()
@@ -306,7 +309,7 @@ def unnoticed_damage(blob: bytes) -> bytes:
 def test_a_damaged_compiled_model_is_made_again(
     damage: str, toy: ModelSpec, tmp_path: Path
 ) -> None:
-    """A cache that was cut short costs a compile, and not the run."""
+    """A damaged cache entry is compiled again, and the run succeeds."""
     settings = Settings(engine="openvino")
     expected = opened(settings, toy, tmp_path).predict(picture_input(EXAMPLES[0], TOY_SIDE))
     [blob] = tmp_path.glob("*.blob")
@@ -323,12 +326,12 @@ def test_a_damaged_compiled_model_is_made_again(
     assert blob.read_bytes() != damaged[damage]
 
 
-# One network, two engines
+# One network in every engine
 
 
 @pytest.fixture(scope="module")
 def both(own_cache: Path) -> Iterator[dict[str, NetworkEngine]]:
-    """Give u2netp open in every engine, fp32."""
+    """Open u2netp in fp32 in every engine."""
     spec = find_model("u2netp")
     engines = {name: opened(Settings(engine=name), spec, own_cache) for name in EVERY_ENGINE}
     yield engines
@@ -338,7 +341,7 @@ def both(own_cache: Path) -> Iterator[dict[str, NetworkEngine]]:
 
 @pytest.fixture(scope="module")
 def predicted(both: dict[str, NetworkEngine]) -> Callable[[str, Path], Raw]:
-    """Return a function that predicts a picture in an engine, once for all tests."""
+    """Return a function that predicts a picture in an engine once for all tests."""
 
     @functools.cache
     def predict(engine: str, picture: Path) -> Raw:
@@ -349,7 +352,7 @@ def predicted(both: dict[str, NetworkEngine]) -> Callable[[str, Path], Raw]:
 
 @pytest.mark.parametrize("picture", EXAMPLES, ids=lambda path: path.stem)
 def test_the_engines_agree_in_fp32(picture: Path, predicted: Callable[[str, Path], Raw]) -> None:
-    """Raw outputs of one picture differ by at most 0.005 of 1 in the mean."""
+    """The mean difference between the engines' raw outputs of a picture is at most 0.005."""
     raw = [predicted(name, picture) for name in EVERY_ENGINE]
     assert [output.shape[0] for output in raw] == [1] * len(raw)
     assert [output.shape[2:] for output in raw] == [(320, 320)] * len(raw)
@@ -362,7 +365,7 @@ def test_the_engines_agree_in_fp32(picture: Path, predicted: Callable[[str, Path
 def test_a_prediction_is_not_changed_by_the_next(
     engine: str, both: dict[str, NetworkEngine], predicted: Callable[[str, Path], Raw]
 ) -> None:
-    """What was returned is the caller's own."""
+    """A returned array is not overwritten."""
     first = predicted(engine, EXAMPLES[0])
     kept = first.copy()
     both[engine].predict(picture_input(EXAMPLES[1], 320))
@@ -373,7 +376,7 @@ def test_a_prediction_is_not_changed_by_the_next(
 def test_a_cancel_when_nothing_runs_does_nothing(
     engine: str, both: dict[str, NetworkEngine], predicted: Callable[[str, Path], Raw]
 ) -> None:
-    """The next prediction goes through, and is right."""
+    """The next prediction succeeds with the same output."""
     expected = predicted(engine, EXAMPLES[0])
     both[engine].cancel()
     found = both[engine].predict(picture_input(EXAMPLES[0], 320))
@@ -382,7 +385,7 @@ def test_a_cancel_when_nothing_runs_does_nothing(
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 def test_another_network_size_is_what_runs(engine: str, tmp_path: Path) -> None:
-    """network_size 256 is read back, takes less memory than 320, and makes the same cut-out nearly."""
+    """network_size 256 is read back, needs less memory than 320, and gives a similar cut-out."""
     settings = Settings(engine=engine, network_size=256)
     alphas = []
     with Runner() as runner:
@@ -396,11 +399,11 @@ def test_another_network_size_is_what_runs(engine: str, tmp_path: Path) -> None:
     assert 0 < alphas[0][1] < alphas[1][1]
 
 
-# Own and broken files
+# Own and damaged files
 
 
 def run_one(runner: Runner, picture: Path, settings: Settings, folder: Path) -> Result:
-    """Cut a picture out; it must go through."""
+    """Cut a picture out and return its Result; fail if it is a Failure."""
     output = folder / f"{picture.stem}-{settings.engine}.png"
     outcome = runner.run(Job(input=str(picture), output=str(output)), settings)
     assert isinstance(outcome, Result), outcome
@@ -414,14 +417,14 @@ def read_alpha(path: Path) -> Alpha:
 
 
 def iou(one: Alpha, other: Alpha) -> float:
-    """Give the intersection over the union of what is more foreground than not."""
+    """Return the intersection over union of the pixels with at least half opacity."""
     a, b = one >= HALF, other >= HALF
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -> None:
-    """Without network_size it is refused with what to do; with one it runs at that."""
+    """Without network_size it is refused with advice; with one it runs at that size."""
     model = str(make_toy(tmp_path / "toy.onnx", shape=(1, 3, "h", "w")))
     job = Job(input=str(EXAMPLES[0]), output=str(tmp_path / "out.png"))
     with Runner() as runner:
@@ -452,7 +455,7 @@ def test_an_own_network_of_free_size_needs_a_size(engine: str, tmp_path: Path) -
 def test_a_network_that_takes_no_picture_is_refused_at_once(
     engine: str, side: int, toy_arguments: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    """The sentence names the file and what it takes; nothing is reshaped in silence."""
+    """The error names the file and its input; the network is not reshaped."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", **toy_arguments))
     with pytest.raises(ModelError) as caught:
         opened(Settings(engine=engine, network_size=side), spec, tmp_path)
@@ -464,16 +467,16 @@ def test_a_network_that_takes_no_picture_is_refused_at_once(
 def test_an_own_network_of_written_size_takes_several_pictures(
     engine: str, toy: ModelSpec, tmp_path: Path
 ) -> None:
-    """Only its batch is freed, so no size must be given that the graph has."""
+    """Only the batch dimension is made free, so no network_size is required."""
     four = opened(Settings(engine=engine, batch_size=4), toy, tmp_path)
     assert (four.side, four.effective["batch_size"]) == (TOY_SIDE, 4)
     assert len(four.predict(np.zeros((4, 3, TOY_SIDE, TOY_SIDE), np.float32))) == 4
 
 
 def test_what_ncnn_takes_for_another_operator_is_refused(toy: ModelSpec, tmp_path: Path) -> None:
-    """Pnnx overlooks axes that are an input, and says nothing.
+    """The converter pnnx ignores axes that are an input, without an error.
 
-    The answers are held against each other.
+    The outputs of both networks are compared.
     """
     with pytest.raises(EngineError, match="answers otherwise than the model itself does"):
         opened(Settings(engine="ncnn"), toy, tmp_path)
@@ -481,7 +484,7 @@ def test_what_ncnn_takes_for_another_operator_is_refused(toy: ModelSpec, tmp_pat
 
 
 def test_a_graph_that_takes_eight_at_once_is_told_when_it_is_loaded(tmp_path: Path) -> None:
-    """And what to do; raw words of ONNX Runtime's came when a picture was run."""
+    """The error names the batch size when the model is loaded, not when a picture is run."""
     spec = toy_spec(make_toy(tmp_path / "eight.onnx", shape=(8, 3, TOY_SIDE, TOY_SIDE)))
     with pytest.raises(ModelError, match="takes 8 pictures at once, and batch_size is 1"):
         opened(Settings(engine="onnxruntime"), spec, tmp_path)
@@ -489,7 +492,7 @@ def test_a_graph_that_takes_eight_at_once_is_told_when_it_is_loaded(tmp_path: Pa
 
 @pytest.mark.parametrize("engine", NETWORK_ENGINES)
 def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -> None:
-    """A classifier's row of numbers is told by its shape, and is no crash."""
+    """A classifier's output is refused with its shape."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", is_flat=True))
     network = opened(Settings(engine=engine), spec, tmp_path)
     with pytest.raises(ModelError, match=r"does not produce a matte: .*\(1, 3\)"):
@@ -497,12 +500,12 @@ def test_a_network_that_makes_no_matte_is_refused(engine: str, tmp_path: Path) -
 
 
 def without_output(model: onnx.ModelProto) -> None:
-    """Take a toy's output away."""
+    """Delete a toy's output."""
     del model.graph.output[:]
 
 
 def with_a_number_only(model: onnx.ModelProto) -> None:
-    """Have a toy give the mean of its matte: an output without dimensions."""
+    """Replace a toy's output by the mean of its matte, which has no dimensions."""
     node = onnx.helper.make_node("ReduceMean", ["matte"], ["number_only"], keepdims=0)
     model.graph.node.append(node)
     model.graph.output[0].CopyFrom(
@@ -529,7 +532,7 @@ def test_a_graph_that_gives_no_picture_is_told_by_every_engine(
     toy: ModelSpec,
     tmp_path: Path,
 ) -> None:
-    """One sentence that names the file and what is needed, whether or not something must be made of it."""
+    """One line names the file and the required output, whether or not the graph is converted."""
     model = onnx.load(toy.path)
     change(model)
     onnx.save(model, toy.path)
@@ -546,7 +549,7 @@ def test_a_graph_that_gives_no_picture_is_told_by_every_engine(
 def test_a_picture_in_half_precision_is_refused_at_every_size(
     engine: str, side: int, tmp_path: Path
 ) -> None:
-    """A graph that must be freed first is told by the same sentence as one that need not be."""
+    """The error is the same for a graph that must be converted for another size."""
     spec = toy_spec(make_toy(tmp_path / "toy.onnx", kind=onnx.TensorProto.FLOAT16))
     with pytest.raises(ModelError, match=r"does not take one picture: .* is required") as caught:
         opened(Settings(engine=engine, network_size=side), spec, tmp_path)
@@ -558,7 +561,7 @@ def test_a_picture_in_half_precision_is_refused_at_every_size(
 def test_an_own_file_that_is_no_model_is_told(
     engine: str, damage: str, toy: ModelSpec, tmp_path: Path
 ) -> None:
-    """One line that names the file."""
+    """The error has one line that names the file."""
     content = Path(find_model("u2netp").path).read_bytes()
     damaged = {"cut-short": content[: len(content) // 2], "empty": b"", "text": b"not a model\n"}
     Path(toy.path).write_bytes(damaged[damage])
@@ -573,7 +576,7 @@ def test_an_own_file_that_is_no_model_is_told(
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 @pytest.mark.parametrize("what", ["opset", "IR version"])
 def test_a_form_of_tomorrow_is_told(engine: str, what: str, toy: ModelSpec, tmp_path: Path) -> None:
-    """The sentence names the graph's opset or IR version, the newest that is known, and what to do."""
+    """The error has the graph's opset or IR version, the newest supported one, and advice."""
     model = onnx.load(toy.path)
     if what == "opset":
         model.opset_import[0].version = 99
@@ -590,13 +593,13 @@ def test_a_form_of_tomorrow_is_told(engine: str, what: str, toy: ModelSpec, tmp_
 
 
 def test_the_newest_form_that_is_known_is_onnxs() -> None:
-    """The numbers are written down, since a worker must not carry onnx."""
+    """The numbers are constants, since a worker must not import onnx; they equal onnx's own."""
     assert onnx.defs.onnx_opset_version() == NEWEST_OPSET
     assert onnx.IR_VERSION == NEWEST_IR
 
 
 def test_a_files_form_is_read_without_its_graph(toy: ModelSpec, tmp_path: Path) -> None:
-    """Of operators of others' nothing is told, and of what is no graph neither."""
+    """Operator sets of other domains are ignored, and files that are not graphs have no form."""
     assert read_form(Path(toy.path)) == Form(ir=9, opset=18)
     assert read_form(Path(find_model("u2netp").path)).opset == 11
     model = onnx.load(toy.path)
@@ -611,7 +614,7 @@ def test_a_files_form_is_read_without_its_graph(toy: ModelSpec, tmp_path: Path) 
 def test_a_released_model_cut_short_is_told_by_its_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A download that broke off is named with its size and what to do, before any library reads it."""
+    """An incomplete download is reported with its size and advice, before a library reads it."""
     content = Path(find_model("u2netp").path).read_bytes()
     (tmp_path / "u2net.onnx").write_bytes(content[:1000])
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
@@ -636,7 +639,7 @@ def test_a_released_model_cut_short_is_told_by_its_checksum(
 def test_pictures_taken_together_come_out_as_alone(
     engine: str, precision: str, side: int, own_cache: Path
 ) -> None:
-    """Three at once, and the last group's two, give what each gives alone, to a step of 255."""
+    """Three pictures, and a last group of two, give each the same output as alone within 1/255."""
     spec = find_model("u2netp", int8_for=engine if precision == "int8" else None)
     inputs = [picture_input(path, side or 320) for path in EXAMPLES[:3]]
     settings = Settings(engine=engine, precision=precision, network_size=side)  # type: ignore[arg-type]
@@ -660,10 +663,9 @@ def test_pictures_taken_together_come_out_as_alone(
 def test_a_number_format_agrees_as_the_page_says(
     engine: str, precision: str, predicted: Callable[[str, Path], Raw], own_cache: Path
 ) -> None:
-    """It is what runs, and on the middle one of the examples it is well within the bound for auto.
+    """The format runs, and its median difference over the examples is at most half of auto's limit.
 
-    The middle one, since u2netp is not sure of the cat, where another format's noise is other
-    noise.
+    The median, since u2netp is uncertain about the cat, where rounding changes the result.
     """
     able = read_machine()
     if check(Settings(engine=engine, precision=precision), able):  # type: ignore[arg-type]
@@ -690,7 +692,7 @@ def test_a_large_graph_is_optimised_once(
     both: dict[str, NetworkEngine],
     predicted: Callable[[str, Path], Raw],
 ) -> None:
-    """The second start loads what the first one left, gives the same, and makes it anew where it is damaged."""
+    """The second start loads the optimised graph with equal output; if damaged, it is replaced."""
     monkeypatch.setattr("rembg_tuner.engines.onnxruntime.loading._WORTH_KEEPING_BYTES", 0)
     spec, taken = find_model("u2netp"), picture_input(EXAMPLES[0], 320)
     exact = predicted("onnxruntime", EXAMPLES[0])
@@ -709,7 +711,7 @@ def test_a_large_graph_is_optimised_once(
 
 
 def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_path: Path) -> None:
-    """It is named in effective; a model that nobody measured stays in fp32, and says how to measure it."""
+    """Without a known agreement `auto` is fp32, and a note says how to measure it."""
     everything = make_machine(engines=("openvino",), int8_models=INT8_OF_U2NETP, cache=tmp_path)
     auto = Settings(engine="openvino", precision="auto")
     assert resolve_precision(auto, everything)[0] == "int8"
@@ -730,7 +732,7 @@ def test_auto_is_the_fastest_format_whose_agreement_holds(own_cache: Path, tmp_p
 
 
 def test_a_damaged_file_of_agreement_is_set_aside(tmp_path: Path) -> None:
-    """What it held is not written over; an entry that is none tells nothing."""
+    """The damaged file is renamed, and invalid entries are ignored."""
     file = tmp_path / "agreement.yaml"
     file.write_text("u2net: {openvino: {bf16: [1, 2]}}\nsilueta: 3\n")
     assert agreement_with_fp32("u2net", "openvino", "bf16", tmp_path, int8_kind="vnni") is None
@@ -748,7 +750,7 @@ def test_a_damaged_file_of_agreement_is_set_aside(tmp_path: Path) -> None:
 def test_a_provider_that_is_absent_is_never_replaced(
     provider: str, toy: ModelSpec, tmp_path: Path
 ) -> None:
-    """The sentence names what this build has, and what to install."""
+    """The error names the providers of this build, and the package to install."""
     settings = Settings(engine="onnxruntime", provider=provider)  # type: ignore[arg-type]
     with pytest.raises(
         MissingProviderError, match=r"which has cpu; pip uninstall onnxruntime, then .*onnxruntime-"
@@ -756,19 +758,19 @@ def test_a_provider_that_is_absent_is_never_replaced(
         opened(settings, toy, tmp_path)
 
 
-# No clear foreground
+# Pictures without a clear foreground
 
 
 @dataclass(frozen=True)
 class Bare:
-    """A picture without anything in it."""
+    """A picture without a subject."""
 
     name: str
     pixels: npt.NDArray[np.uint8]
 
 
 def bare_pictures() -> list[Bare]:
-    """Make pictures with no foreground."""
+    """Return pictures without a foreground."""
     generator = np.random.default_rng(0)
     return [
         Bare("grey", np.full((400, 600, 3), 128, np.uint8)),
@@ -779,10 +781,7 @@ def bare_pictures() -> list[Bare]:
 
 
 def test_a_picture_without_foreground_is_warned_of_and_others_are_not(tmp_path: Path) -> None:
-    """Stretching would make noise into a cut-out.
-
-    The raw maximum tells, far from the real ones'.
-    """
+    """Stretching would turn noise into a cut-out, so a low raw maximum adds a warning."""
     settings = Settings(engine="openvino")
     with Runner() as runner:
         for bare in bare_pictures():
@@ -798,32 +797,32 @@ def test_a_picture_without_foreground_is_warned_of_and_others_are_not(tmp_path: 
 def test_real_pictures_are_far_above_the_least_foreground(
     engine: str, both: dict[str, NetworkEngine], predicted: Callable[[str, Path], Raw]
 ) -> None:
-    """The raw maximum of a picture with something in it is near 1, of a bare one near 0."""
+    """The raw maximum is at least 0.95 for real pictures and at most 0.1 for a bare one."""
     real = [float(predicted(engine, path).max()) for path in EXAMPLES]
     grey = both[engine].predict(np.zeros((1, 3, 320, 320), np.float32))
     assert min(real) >= 0.95
     assert float(grey.max()) <= 0.1
 
 
-# As the stock pipeline does
+# Equality with the stock pipeline
 
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runner, Path]]:
-    """Give a runner that keeps the stock pipeline warm."""
+    """Return a runner that keeps the stock pipeline warm, and a folder."""
     with Runner() as runner:
         yield runner, tmp_path_factory.mktemp("stock")
 
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runner, Path]]:
-    """Give a runner that keeps our ONNX Runtime warm."""
+    """Return a runner that keeps the engine onnxruntime warm, and a folder."""
     with Runner() as runner:
         yield runner, tmp_path_factory.mktemp("ours")
 
 
 def assert_alike(picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]) -> None:
-    """Hold the alpha of our cut-out against rembg's."""
+    """Compare the alpha of our cut-out with that of stock rembg."""
     theirs = run_one(stock[0], picture, Settings(engine="rembg"), stock[1])
     own = run_one(ours[0], picture, Settings(engine="onnxruntime"), ours[1])
     one, other = read_alpha(Path(theirs.output)), read_alpha(Path(own.output))
@@ -840,7 +839,7 @@ def assert_alike(picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, 
 def test_an_example_is_cut_out_as_stock_rembg_does(
     picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]
 ) -> None:
-    """The alpha channels differ by 2 of 255 at most in the mean, and agree where they are half."""
+    """Alpha differs by at most 2 of 255 on average; the IoU at half opacity is at least 0.985."""
     assert_alike(picture, stock, ours)
 
 
@@ -854,13 +853,13 @@ def test_an_example_is_cut_out_as_stock_rembg_does(
 def test_an_evaluation_picture_is_cut_out_as_stock_rembg_does(
     picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, Path]
 ) -> None:
-    """Picture by picture, as for the examples."""
+    """Each evaluation picture has the same limits as the examples."""
     assert_alike(picture, stock, ours)
 
 
 @pytest.mark.timeout(STOCK_TIMEOUT_S)
 def test_the_stock_pipeline_says_what_it_does(stock: tuple[Runner, Path]) -> None:
-    """Its options are read back, its threads counted; its stages are predict and rest."""
+    """Its options are read back, and its stages are predict and rest."""
     result = run_one(stock[0], EXAMPLES[0], Settings(engine="rembg"), stock[1])
     assert result.effective["engine"] == "rembg"
     assert result.effective["model"] == "u2netp"
@@ -877,7 +876,7 @@ def test_the_stock_pipeline_says_what_it_does(stock: tuple[Runner, Path]) -> Non
 
 @pytest.mark.timeout(STOCK_TIMEOUT_S)
 def test_the_stock_pipeline_refuses_in_words(stock: tuple[Runner, Path], tmp_path: Path) -> None:
-    """A picture that is none is bad_input and a JPEG is bad_output, and its worker stays."""
+    """A file that is not a picture is bad_input, a JPEG output is bad_output; the worker stays."""
     run_one(stock[0], EXAMPLES[0], Settings(engine="rembg"), stock[1])
     pid = stock[0].worker_pid
     text = Path(shutil.copy(ROOT / "pyproject.toml", tmp_path / "text.png"))
@@ -892,7 +891,7 @@ def test_the_stock_pipeline_refuses_in_words(stock: tuple[Runner, Path], tmp_pat
 
 
 def test_the_side_of_an_own_network_is_read_from_its_graph(tmp_path: Path) -> None:
-    """Without onnx: the network that comes along, a toy, and one whose graph leaves it open."""
+    """The side is read without onnx for the embedded network, a toy, and one with a free size."""
     machine = read_machine()
     assert read_input_side(Path(machine.find("u2netp", None).spec.path)) == 320
     assert machine.find(str(make_toy(tmp_path / "toy.onnx")), None).side == TOY_SIDE
@@ -906,7 +905,7 @@ def test_the_side_of_an_own_network_is_read_from_its_graph(tmp_path: Path) -> No
 
 
 def make_convolution(path: Path) -> Path:
-    """Write a network of one convolution, which every engine takes as it is."""
+    """Write a network of one convolution, which every engine supports without conversion."""
     helper = onnx.helper
     size = helper.make_tensor_value_info(
         "picture", onnx.TensorProto.FLOAT, (1, 3, TOY_SIDE, TOY_SIDE)
@@ -929,9 +928,9 @@ def make_convolution(path: Path) -> Path:
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_eight_ways_to_ask_for_the_same_take_one_worker(engine: str, tmp_path: Path) -> None:
-    """`auto` and fp32, size 0 and the own, 0 threads and the CPUs, in one slot.
+    """`auto` and fp32, size 0 and the network's, 0 threads and all CPUs use the same worker.
 
-    What was asked stays in the Result.
+    The Result has the requested settings.
     """
     model, cpus = str(make_convolution(tmp_path / "toy.onnx")), read_host().usable_cpus
     ways = itertools.product(("auto", "fp32"), (0, TOY_SIDE), (0, cpus))

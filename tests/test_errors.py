@@ -1,4 +1,4 @@
-"""The tree of errors: every class is one of the Failures' kinds, and the docstring draws it."""
+"""The tree of errors: each class has a kind of Failure, and the module's docstring draws it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def all_kinds_of(error: type[TunerError]) -> Iterator[type[TunerError]]:
-    """Give a class and everything below it."""
+    """Yield a class and all its subclasses."""
     yield error
     for below in error.__subclasses__():
         yield from all_kinds_of(below)
@@ -60,13 +60,13 @@ def all_kinds_of(error: type[TunerError]) -> Iterator[type[TunerError]]:
 def test_each_error_is_one_kind_of_failure(
     error: type[TunerError], kind: str, parent: type[TunerError]
 ) -> None:
-    """A class has its kind and its place, so that callers can catch a branch."""
+    """Each class has its kind and its parent, so that callers can catch a branch."""
     assert error.kind == kind
     assert error.__bases__[0] is parent
 
 
 def test_every_kind_is_one_that_a_failure_can_have() -> None:
-    """No class of the tree, wherever it is defined, has a kind that Failure does not know."""
+    """No class of the tree has a kind that Failure does not define."""
     kinds = {
         statement.value.value
         for path in Path(str(rembg_tuner.__file__)).parent.rglob("*.py")
@@ -82,13 +82,13 @@ def test_every_kind_is_one_that_a_failure_can_have() -> None:
 
 
 def test_the_kinds_without_a_class_are_those_that_only_a_parent_sees() -> None:
-    """A worker cannot tell its own timeout or death, so these have no class."""
+    """A worker cannot report its own timeout or crash, so these kinds have no class."""
     kinds = {error.kind for error in all_kinds_of(TunerError)}
     assert set(get_args(FailureKind)) - kinds == {"timeout", "crash", "busy"}
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
-    """Every class stands in the picture once, with its kind beside it where it has its own."""
+    """The drawing has every class once, with its kind."""
     drawn = dict(re.findall(r"[├└]── (\w+)(?:\(ValueError\))? +(\w+)", str(errors.__doc__)))
     defined = {
         name: error
@@ -101,7 +101,7 @@ def test_the_docstring_draws_the_tree_as_it_is() -> None:
 
 
 def test_settings_error_carries_every_problem() -> None:
-    """All problems are kept apart, and joined to one message; it is a ValueError too."""
+    """The problems are kept separately and joined to one message; it is a ValueError."""
     error = SettingsError([Message("one is wrong"), Message("two is too")])
     assert tuple(map(str, error.problems)) == ("one is wrong", "two is too")
     assert str(error) == "one is wrong; two is too"
@@ -124,7 +124,7 @@ def test_settings_error_carries_every_problem() -> None:
 def test_a_yaml_file_that_does_not_read_is_named_with_the_reason(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    """One line that names the file; nothing in it is run."""
+    """The error has one line that names the file; no code in the file runs."""
     path = tmp_path / "presets.yaml"
     path.write_bytes(content)
     with pytest.raises(YamlFileError) as caught:
@@ -134,7 +134,7 @@ def test_a_yaml_file_that_does_not_read_is_named_with_the_reason(
 
 
 def test_a_date_that_cannot_be_is_a_yaml_error_like_any_other(tmp_path: Path) -> None:
-    """`measured: 2026-13-45` is told with the file's name, not as a bare ValueError."""
+    """An invalid date raises an error with the file's name, not a bare ValueError."""
     path = tmp_path / "presets.yaml"
     path.write_text("date: 2026-13-45\n", encoding="utf-8")
     with pytest.raises(YamlFileError, match=r"^presets\.yaml: "):
@@ -142,7 +142,7 @@ def test_a_date_that_cannot_be_is_a_yaml_error_like_any_other(tmp_path: Path) ->
 
 
 def test_a_mapping_written_as_yaml_reads_back_equal(tmp_path: Path) -> None:
-    """Order, text in any script, and values are kept."""
+    """The order, text in any script, and values are kept."""
     mapping: dict[str, object] = {"z": 1, "a": "抠图", "nested": {"on": True, "none": None}}
     path = tmp_path / "m.yaml"
     path.write_text(format_mapping(mapping), encoding="utf-8")

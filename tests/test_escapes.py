@@ -1,4 +1,4 @@
-"""Names of files in text: what a terminal, a spreadsheet or an encoder must not get."""
+"""File names in text: escaped for terminals, spreadsheets and encoders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rembg_tuner.base.escapes import encode_text, escape_cell, escape_text
     ],
 )
 def test_what_a_terminal_would_obey_is_escaped(text: str, escaped: str) -> None:
-    """Controls, line ends, direction marks, invisible letters, bytes that are not UTF-8."""
+    """Controls, line ends, direction marks, invisible characters and invalid UTF-8 are escaped."""
     assert escape_text(text) == escaped
 
 
@@ -35,13 +35,13 @@ def test_what_a_terminal_would_obey_is_escaped(text: str, escaped: str) -> None:
     "text", ["été", "照片\u3000一", "می\u200cخواهم", "👩\u200d🚀", "a b·c → d ± \\x1b"]
 )
 def test_letters_of_every_script_stay(text: str) -> None:
-    """Words, wide spaces, joiners of Persian and emoji, a backslash."""
+    """Words, wide spaces, joiners of Persian and emoji, and backslashes are unchanged."""
     assert escape_text(text) == text
 
 
 @given(st.binary())
 def test_a_name_of_any_bytes_becomes_one_visible_line_of_utf_8(name: bytes) -> None:
-    """Nothing of it is a control, and a file of text takes it."""
+    """The escaped name has no control characters and can be encoded as UTF-8."""
     decoded = os.fsdecode(name)
     escaped = escape_text(decoded)
     assert escaped.encode().decode() == escaped
@@ -51,7 +51,7 @@ def test_a_name_of_any_bytes_becomes_one_visible_line_of_utf_8(name: bytes) -> N
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(start: str) -> None:
-    """A name that a spreadsheet would compute is text; a number stays a number."""
+    """A name that a spreadsheet would compute gets a quote; a number stays a number."""
     assert escape_cell(f"{start}1+1") == f"'{start}1+1"
     assert escape_cell(-1) == -1
     assert escape_cell("a=1") == "a=1"

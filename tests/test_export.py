@@ -1,4 +1,4 @@
-"""Every text that `export` writes is run, or read by what will read it."""
+"""Each text that `export` writes is run, or parsed by the program that will read it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def alpha(path: Path) -> np.ndarray:
 
 
 def write_script(made: Export, folder: Path) -> Path:
-    """Write a script and what it needs beside it."""
+    """Write a script and the files that it needs; return the script's path."""
     for name, path in made.beside:
         shutil.copy(path, folder / name)
     script = folder / made.file_name
@@ -95,7 +95,7 @@ def write_script(made: Export, folder: Path) -> Path:
     ],
 )
 def test_the_script_cuts_out_as_the_product_does(settings: Settings, tmp_path: Path) -> None:
-    """Alone in a Python of its own; alpha differs by at most 2 of 255 on average."""
+    """It runs in an isolated Python; alpha differs by at most 2 of 255 on average."""
     made = export(settings, "python", measured=None)
     script = write_script(made, tmp_path)
     done = subprocess.run(
@@ -116,7 +116,7 @@ def test_the_script_cuts_out_as_the_product_does(settings: Settings, tmp_path: P
 
 
 def test_the_compose_file_is_one(tmp_path: Path) -> None:
-    """By the compose specification's schema, as check-jsonschema carries it."""
+    """It is valid by the compose specification's schema in check-jsonschema."""
     file = tmp_path / "compose.yaml"
     made = export(find_settings("fastest"), "compose", measured=MEASURED, name="fastest")
     file.write_text(made.text)
@@ -145,14 +145,14 @@ def test_the_compose_file_is_one(tmp_path: Path) -> None:
 
 
 def find_settings(name: str) -> Settings:
-    """Give a preset's settings on this machine."""
+    """Return a preset's settings on this machine."""
     return requested_settings(find_preset(name), {}, read_machine())[0]
 
 
 def test_the_composes_preset_starts_the_page_with_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the image's build writes, by a shell as there, read as the page in the container will read it."""
+    """A shell writes the preset as in the image's build, and it is read as by the page."""
     settings = Settings(
         model="u2netp", engine="onnxruntime", network_size=256, cpu_mem_arena=False, spinning=False
     )
@@ -174,7 +174,7 @@ def test_the_composes_preset_starts_the_page_with_the_setting(
 
 
 def test_the_preset_reads_back(tmp_path: Path) -> None:
-    """Equal settings, and the figures, on a machine that has the number format."""
+    """The settings and the figures are read back equal on a machine with that number format."""
     settings = Settings(model="u2netp", engine="openvino", precision="bf16", intra_op_threads=1)
     able = make_machine(engines=("openvino",), precisions=frozenset({"fp32", "bf16"}))
     for measured in (MEASURED, None):
@@ -187,7 +187,7 @@ def test_the_preset_reads_back(tmp_path: Path) -> None:
 
 
 def test_the_env_file_is_one_for_a_shell(tmp_path: Path) -> None:
-    """Sourced by a shell, it sets what it says."""
+    """A shell that sources the file has its variables."""
     made = export(Settings(engine="rembg", intra_op_threads=2), "env", measured=None)
     file = tmp_path / made.file_name
     file.write_text(made.text)
@@ -199,7 +199,7 @@ def test_the_env_file_is_one_for_a_shell(tmp_path: Path) -> None:
 
 
 def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path) -> None:
-    """The command as it stands, by rembg's own program, with the model that is in the tree."""
+    """The rembg program runs it with the embedded model; notes name the settings it ignores."""
     settings = Settings(engine="rembg", intra_op_threads=1, cpu_mem_arena=False, max_side=512)
     made = export(settings, "rembg", measured=None)
     assert "max_side 512" in " ".join(map(str, made.notes))
@@ -261,13 +261,13 @@ def test_rembgs_own_command_runs_and_what_it_cannot_carry_is_said(tmp_path: Path
 def test_what_cannot_be_exported_says_what_to_do(
     settings: Settings, target: str, words: str
 ) -> None:
-    """One sentence with the way out."""
+    """The error says what to do instead."""
     with pytest.raises(SettingsError, match=words):
         export(settings, target, measured=None)
 
 
 def test_the_dockerfile_holds_one_model_and_this_preset() -> None:
-    """Instructions only, the preset in one line, no model but the one that is wanted."""
+    """It has only instructions, the preset in one line, and the requested model."""
     made = export(Settings(model="silueta", engine="openvino"), "dockerfile", measured=None)
     lines = [line for line in made.text.splitlines() if line and not line.startswith("#")]
     known = ("FROM", "RUN", "USER", "ENV", "WORKDIR", "COPY", "EXPOSE", "HEALTHCHECK", "CMD", " ")
@@ -281,9 +281,9 @@ def test_the_dockerfile_holds_one_model_and_this_preset() -> None:
 
 
 def test_the_programs_own_models_are_as_large_as_the_images_note_says() -> None:
-    """Of u2netp's files, and none of another model's.
+    """The embedded files are all u2netp's and take 7 MiB, as the image's note says.
 
-    The note of an image with u2netp names no second.
+    With u2netp the note names only one model.
     """
     files = list(EMBEDDED_FOLDER.glob("*.onnx"))
     assert all(file.name.startswith("u2netp") for file in files)
@@ -295,7 +295,7 @@ def test_the_programs_own_models_are_as_large_as_the_images_note_says() -> None:
 
 
 def test_a_presets_name_is_quoted_where_it_stands_in_the_dockerfile() -> None:
-    """A name with a space and quotes is one word to the shell, and to app.py."""
+    """A name with a space and quotes is one argument for the shell and for app.py."""
     text = export(Settings(), "dockerfile", measured=None, name="""Ann's "own" one""").text
     command = next(line for line in text.splitlines() if line.startswith("CMD "))
     assert json.loads(command.removeprefix("CMD "))[-1] == """Ann's "own" one"""
@@ -310,7 +310,7 @@ def test_a_presets_name_is_quoted_where_it_stands_in_the_dockerfile() -> None:
 
 
 def preset_of(dockerfile: str) -> bytes:
-    """Run the line that writes the preset, as the image's shell does."""
+    """Run the line that writes the preset in a shell, as the image's build does."""
     line = next(line for line in dockerfile.splitlines() if line.startswith("RUN printf"))
     command = line.removeprefix("RUN ").rpartition(" > ")[0]
     return subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
@@ -320,7 +320,7 @@ def preset_of(dockerfile: str) -> bytes:
 def test_the_command_writes_each(
     target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To a folder under its usual name, or to standard output."""
+    """Each target is written to a folder under its usual name, or to standard output."""
     monkeypatch.setattr("rembg_tuner.cli.export.read_machine", lambda: WITH_INT8)
     assert main(["export", "fastest", "--to", target, "-o", str(tmp_path)]) == 0
     text = (tmp_path / FILE_NAMES[target]).read_text()
@@ -332,7 +332,7 @@ def test_the_command_writes_each(
 def test_a_presets_figures_are_exported_where_they_were_measured_of_its_settings(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the CPU's int8, as it was measured: peak, picture, and what auto was."""
+    """With int8, the export has the preset's measured peak, picture, date and precision."""
     monkeypatch.setattr("rembg_tuner.cli.export.read_machine", lambda: WITH_INT8)
     expected = find_preset(name).measured
     assert expected is not None
@@ -366,7 +366,7 @@ def test_a_presets_figures_are_exported_where_they_were_measured_of_its_settings
 def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
     name: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an int8 form on disk: no limits of another setting's peak, and the reason."""
+    """Without an int8 form, figures of other settings are left out, with the reason."""
     monkeypatch.setattr("rembg_tuner.cli.export.read_machine", lambda: WITHOUT_INT8)
     assert main(["export", name, "--to", "compose"]) == 2
     said = capsys.readouterr()
@@ -387,7 +387,7 @@ def test_a_presets_figures_are_left_out_where_it_runs_otherwise(
 def test_a_script_takes_the_format_that_auto_is_here(
     able: Machine, precision: str, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its name stands in a note, its file in the text."""
+    """A note has the format of `auto`, and the script its file."""
     monkeypatch.setattr("rembg_tuner.export.python_script.read_machine", lambda: able)
     made = export(Settings(engine="openvino", precision="auto"), "python", measured=None)
     assert f"precision auto is {precision} on this machine, and the script uses {precision}" in map(
@@ -398,7 +398,7 @@ def test_a_script_takes_the_format_that_auto_is_here(
 
 
 def test_the_files_of_this_machine_that_a_text_names_are_told() -> None:
-    """An own model's place in a preset; nothing else names one, a script included."""
+    """Only a preset with an own model contains a path of this machine."""
     own = "/srv/own.onnx"
     assert export(Settings(model=own, engine="openvino"), "preset", measured=None).files == (own,)
     for target in TARGETS:
@@ -410,7 +410,7 @@ def test_the_files_of_this_machine_that_a_text_names_are_told() -> None:
 
 @pytest.mark.parametrize("target", ["rembg", "python"])
 def test_limits_that_only_the_runner_keeps_are_named(target: str) -> None:
-    """One or both, in one sentence that fits either."""
+    """One note names timeout_s, or both limits."""
     one = export(Settings(engine="onnxruntime", timeout_s=9.0), target, measured=None)
     assert str(one.notes[-1]) == "only rembg tuner itself enforces timeout_s, not this export"
     both = Settings(engine="onnxruntime", timeout_s=9.0, memory_limit_bytes=400 * MIB)
@@ -424,7 +424,7 @@ def test_limits_that_only_the_runner_keeps_are_named(target: str) -> None:
 
 
 def write_sweep(folder: Path, **spoiled: object) -> Path:
-    """Write the trials.json of a sweep that chose its second trial for being cheap, agreeing little."""
+    """Write the trials.json of a sweep that chose its second trial: cheap, with a low agreement."""
     trials = [
         make_trial(0, 200, 0.2, 0.99),
         make_trial(1, 100, 0.1, 0.6),
@@ -444,7 +444,7 @@ def write_sweep(folder: Path, **spoiled: object) -> Path:
 def test_a_sweep_is_exported_as_it_chose_with_its_own_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The trial under the sweep's budgets; date, CPU and cores of its measurement."""
+    """The trial is chosen under the sweep's budgets; date, CPU and cores are its measurement's."""
     folder = write_sweep(tmp_path / "sweep")
     assert main(["export", str(folder), "--to", "preset", "-o", str(tmp_path / "own.yaml")]) == 0
     preset = read_presets(tmp_path / "own.yaml")["tuned"]
@@ -479,7 +479,7 @@ def test_a_sweep_is_exported_as_it_chose_with_its_own_machine(
 def test_budgets_choose_anew_of_a_sweep(
     flags: list[str], size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `recommend` does."""
+    """Budgets given by flags choose another trial, as in `recommend`."""
     folder = write_sweep(tmp_path / "sweep")
     assert main(["export", str(folder), "--to", "python", *flags]) == 0
     said = capsys.readouterr()
@@ -493,7 +493,7 @@ NOTHING_FITS = ["--max-memory", "150MiB", "--min-agreement", "0.97"]  # the firs
 def test_nothing_is_exported_where_nothing_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1, the nearest by name with what it misses, and how to have it all the same."""
+    """The exit code is 1; the message has the nearest setting, what it misses, and advice."""
     folder, target = write_sweep(tmp_path / "sweep"), tmp_path / "compose.yaml"
     assert main(["export", str(folder), "--to", "compose", "-o", str(target), *NOTHING_FITS]) == 1
     said = capsys.readouterr()
@@ -539,7 +539,7 @@ def test_nothing_is_exported_where_nothing_fits(
 def test_a_setting_is_exported_by_name_or_where_misses_are_allowed(
     flags: list[str], size: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a note of what it misses."""
+    """A note says what the exported trial misses."""
     folder = write_sweep(tmp_path / "sweep")
     assert main(["export", str(folder), "--to", "python", *NOTHING_FITS, *flags]) == 0
     told = capsys.readouterr()
@@ -567,7 +567,7 @@ def test_a_setting_is_exported_by_name_or_where_misses_are_allowed(
 def test_a_setting_that_cannot_be_exported_is_told(
     name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With those that there are."""
+    """The error lists the sweep's trials, or says why that one failed."""
     failed = Trial(
         number=2,
         settings=Settings(engine="openvino", network_size=128),
@@ -583,7 +583,7 @@ def test_a_setting_that_cannot_be_exported_is_told(
 def test_a_sweep_that_measured_nothing_has_nothing_to_export(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1, with the reason, whatever is allowed."""
+    """The exit code is 1 with the reason, also with --allow-misses."""
     folder = write_sweep(tmp_path / "sweep", trials=[], chosen=None)
     assert main(["export", str(folder), "--to", "env", "--allow-misses"]) == 1
     assert (
@@ -606,20 +606,20 @@ def test_a_sweep_that_measured_nothing_has_nothing_to_export(
 def test_a_sweep_that_cannot_be_exported_says_why(
     spoiled: dict[str, object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is put in the place of what the sweep does not tell."""
+    """Missing or invalid values are not replaced by defaults."""
     assert main(["export", str(write_sweep(tmp_path / "s", **spoiled)), "--to", "env"]) == 2
     assert said in capsys.readouterr().err
 
 
 def test_an_older_sweep_has_no_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And none is made up."""
+    """The export says that the date is unknown."""
     folder = write_sweep(tmp_path / "sweep", environment={"cpu": "their CPU", "cores": "4"})
     assert main(["export", str(folder), "--to", "compose"]) == 0
     assert "100 MiB measured peak (date unknown, their CPU, n = 3)" in capsys.readouterr().out
 
 
 def test_a_preset_has_no_budgets(capsys: pytest.CaptureFixture[str]) -> None:
-    """They choose of a sweep's trials; given with a preset they are misuse, and not overlooked."""
+    """Flags that choose from a sweep's trials are misuse with a preset."""
     words = ["export", "balanced", "--to", "env", "--max-memory", "1GiB", "--commercial"]
     assert main(words) == 2
     assert (
@@ -631,7 +631,7 @@ def test_a_preset_has_no_budgets(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_image_for_ncnn_has_the_versions_that_are_tested() -> None:
-    """As requirements-dev.txt and the Makefile pin them."""
+    """The versions equal those in requirements-dev.txt or the Makefile."""
     text = export(Settings(engine="ncnn"), "dockerfile", measured=None).text
     pinned = re.findall(r"\b(ncnn|pnnx)==([\d.]+)", text)
     assert {name for name, _ in pinned} == {"ncnn", "pnnx"}
@@ -640,7 +640,7 @@ def test_an_image_for_ncnn_has_the_versions_that_are_tested() -> None:
 
 
 def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
-    """The image would run another format, below a limit that is not its own."""
+    """The image would run another format under a memory limit that was not measured with it."""
     settings = Settings(model="silueta", engine="openvino", precision="auto")
     measured = Measured(
         peak_bytes=100 * MIB,
@@ -665,7 +665,7 @@ def test_auto_that_ran_an_own_int8_form_has_no_image() -> None:
     ],
 )
 def test_a_script_says_how_it_is_used(words: list[str], said: str, tmp_path: Path) -> None:
-    """In a sentence, before the network is loaded."""
+    """The script reports misuse without a traceback."""
     made = export(Settings(engine="onnxruntime"), "python", measured=None)
     write_script(made, tmp_path)
     done = subprocess.run(
@@ -681,7 +681,7 @@ def test_a_script_says_how_it_is_used(words: list[str], said: str, tmp_path: Pat
 
 
 def test_neither_preset_nor_sweep_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both are named, since either may have been meant."""
+    """The error names both, since the user may have meant either."""
     assert main(["export", "nowhere", "--to", "env"]) == 2
     said = capsys.readouterr().err
     assert "there is no preset 'nowhere'" in said
@@ -689,7 +689,7 @@ def test_neither_preset_nor_sweep_is_told(capsys: pytest.CaptureFixture[str]) ->
 
 
 def script_metadata(script: str) -> dict[str, Any]:
-    """Read a script's inline metadata, by PEP 723's own expression."""
+    """Return a script's inline metadata, found with PEP 723's regular expression."""
     block = re.search(
         r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$", script
     )
@@ -711,7 +711,7 @@ def script_metadata(script: str) -> dict[str, Any]:
     ],
 )
 def test_a_script_names_its_packages(settings: Settings, needed: set[str]) -> None:
-    """As PEP 723 writes them, with the versions that are installed here, and a Python that this runs on."""
+    """They are written as in PEP 723, with the installed versions and the required Python."""
     made = export(settings, "python", measured=None)
     found = script_metadata(made.text)
     assert found["requires-python"] == ">=3.11"
@@ -732,7 +732,7 @@ def test_a_script_names_its_packages(settings: Settings, needed: set[str]) -> No
 
 
 def test_a_package_that_is_not_installed_is_not_pinned() -> None:
-    """The provider has a package of its own; a note says that its version is open."""
+    """Its version is left open, and a note says so."""
     made = export(Settings(engine="onnxruntime", provider="cuda"), "python", measured=None)
     assert "onnxruntime-gpu" in script_metadata(made.text)["dependencies"]
     assert (
@@ -744,7 +744,7 @@ def test_a_package_that_is_not_installed_is_not_pinned() -> None:
 def test_an_exported_script_runs_from_anywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Export -o puts the model beside it; the pair is moved, and runs in another working folder."""
+    """`export -o` puts the model beside the script; both run from another folder after a move."""
     made, moved, work = tmp_path / "made", tmp_path / "moved", tmp_path / "work"
     made.mkdir()
     work.mkdir()
@@ -774,7 +774,7 @@ def test_an_exported_script_runs_from_anywhere(
 
 
 def test_a_script_without_its_model_says_so(tmp_path: Path) -> None:
-    """It names the place where the file must be."""
+    """The error has the path of the missing model."""
     (tmp_path / "cutout.py").write_text(
         export(Settings(engine="openvino"), "python", measured=None).text
     )

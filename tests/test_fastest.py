@@ -1,4 +1,4 @@
-"""Which number format is the fastest, as timed: the decision, without a measurement."""
+"""The choice of the fastest number format from given times, without a measurement."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ORDER = ("int8", "bf16", "fp32")
     ],
 )
 def test_the_fastest_by_a_margin(times_s: dict[str, float], chosen: str | None) -> None:
-    """A format takes the place of a preferred one only where it is clearly faster."""
+    """A format replaces a preferred one only if it is faster by the margin."""
     assert fastest_format(ORDER, times_s) == chosen
 
 
 def test_one_candidate_and_none() -> None:
-    """A single format is the fastest; none is not."""
+    """A single candidate is the fastest; without candidates there is none."""
     assert fastest_format(["fp32"], {"fp32": 1.0}) == "fp32"
     assert fastest_format([], {"fp32": 1.0}) is None
 
 
 def test_noise_does_not_change_the_choice() -> None:
-    """Two timings on either side of the margin are remembered as the first of them."""
+    """If the shares differ by less than the margin, the first times are kept."""
     first, second = {"int8": 1.09, "fp32": 1.0}, {"int8": 1.12, "fp32": 1.0}
     assert fastest_format(("int8", "fp32"), first) != fastest_format(("int8", "fp32"), second)
     assert stable_times(first, second) == first
@@ -42,7 +42,7 @@ def test_noise_does_not_change_the_choice() -> None:
 
 
 def test_a_slower_machine_is_no_other_choice() -> None:
-    """Shares count: all formats slow down together under another program's load."""
+    """Shares are compared, since load of another program slows all formats."""
     assert stable_times({"int8": 1.0, "fp32": 2.0}, {"int8": 2.0, "fp32": 4.1}) == {
         "int8": 1.0,
         "fp32": 2.0,
@@ -51,6 +51,6 @@ def test_a_slower_machine_is_no_other_choice() -> None:
 
 @pytest.mark.parametrize("before", [{}, {"fp32": 1.0}, {"int8": 1.0, "fp32": 3.0}])
 def test_what_changed_is_remembered(before: dict[str, float]) -> None:
-    """Another set of formats, or another order of them."""
+    """Times with other formats or another ranking replace the old ones."""
     now = {"int8": 1.0, "fp32": 2.0}
     assert stable_times(before, now) == now

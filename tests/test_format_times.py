@@ -1,6 +1,6 @@
-"""What number formats took on this machine.
+"""The times of number formats on this machine.
 
-Kept, found again, and what `precision auto` makes of it.
+How they are stored and found, and what `precision auto` makes of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BREAKS = AgreementWithFp32(mae=0.3, iou=0.1, pictures=9)
 
 
 def machine(times_s: Mapping[str, float], **formats: AgreementWithFp32 | None) -> Machine:
-    """Make a machine with bf16, on which formats agree as told, int8 unless told otherwise."""
+    """Return a machine with fp32, bf16 and int8; `formats` replaces the agreement of a format."""
     known = {"int8": HOLDS, "bf16": HOLDS, **formats}
     return replace(
         read_machine(),
@@ -41,7 +41,7 @@ def machine(times_s: Mapping[str, float], **formats: AgreementWithFp32 | None) -
 
 
 def test_times_are_kept_for_a_key_and_a_machine(tmp_path: Path) -> None:
-    """Another version, other files or another CPU has none."""
+    """Another version, other files or another CPU has no times."""
     key = times_key([["u2netp", 4], None], "openvino", "2026.4")
     assert note_times(tmp_path, key, "a CPU", {"int8": 0.1, "fp32": 0.2}, 6) == {
         "int8": 0.1,
@@ -59,7 +59,7 @@ def test_times_are_kept_for_a_key_and_a_machine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, "x", 0, -1.0, True, float("inf")])
 def test_a_damaged_row_was_not_timed(tmp_path: Path, value: object) -> None:
-    """The formats are then as recorded."""
+    """Times with an invalid value are ignored."""
     about: dict[str, object] = {"times_s": {"int8": 0.1, "fp32": value}}
     Measurements(tmp_path).note_timing(
         "k", "m", Timing(time_s=0.1, low_s=0.1, high_s=0.1, n=6, about=about)
@@ -68,10 +68,7 @@ def test_a_damaged_row_was_not_timed(tmp_path: Path, value: object) -> None:
 
 
 def test_noise_is_not_kept(tmp_path: Path) -> None:
-    """A second timing that differs by less than the margin changes nothing.
-
-    One that differs by more does.
-    """
+    """A second timing within the margin changes nothing, and one outside it replaces the first."""
     note_times(tmp_path, "k", "m", {"int8": 0.109, "fp32": 0.100}, 6)
     assert note_times(tmp_path, "k", "m", {"int8": 0.112, "fp32": 0.100}, 6)["int8"] == 0.109
     assert note_times(tmp_path, "k", "m", {"int8": 0.200, "fp32": 0.100}, 6)["int8"] == 0.200
@@ -97,7 +94,7 @@ def test_auto_is_the_fastest_that_agrees(
     chosen: str,
     is_timed: bool,
 ) -> None:
-    """As timed on this machine where every candidate was; else as recorded."""
+    """`auto` is the fastest format if every candidate was timed here; else as recorded."""
     here = machine(times_s, **formats)
     found = rank_formats(AUTO, here)
     assert (found.chosen, found.is_timed) == (chosen, is_timed)
@@ -105,7 +102,7 @@ def test_auto_is_the_fastest_that_agrees(
 
 
 def test_another_format_than_recorded_is_said() -> None:
-    """With both times; what is as recorded needs no words."""
+    """The note has both times; without a difference to the record there is no note."""
     slow = machine({"int8": 0.03, "bf16": 0.04, "fp32": 0.02})
     [note] = resolve(AUTO, slow).notes
     assert note.code == "auto_timed"
@@ -118,7 +115,7 @@ def test_another_format_than_recorded_is_said() -> None:
 
 
 def test_a_format_that_should_not_be_faster_is_a_candidate_where_it_was_timed() -> None:
-    """The bf16 of ncnn takes longer than fp32 where it was recorded, and may not elsewhere."""
+    """The bf16 of ncnn is slower than fp32 where it was recorded, but may be faster elsewhere."""
     settings = Settings(engine="ncnn", precision="auto")
     assert rank_formats(settings, machine({})).chosen == "fp32"
     assert rank_formats(settings, machine({"bf16": 1.0, "fp32": 2.0})).chosen == "bf16"
@@ -127,7 +124,7 @@ def test_a_format_that_should_not_be_faster_is_a_candidate_where_it_was_timed() 
 def test_the_database_is_read_with_a_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the slot's share of the CPUs; one that cannot be read has no times."""
+    """Times are found for the same number of CPUs; an unreadable database has none."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     here = read_machine()
     note_times(tmp_path, here.times_key("u2netp", "openvino"), here.kind, {"fp32": 0.5}, 3)

@@ -1,4 +1,4 @@
-"""Number formats timed for `precision auto`: in turn, not under load, and what is said of it."""
+"""The timing of number formats for `precision auto`: in turn, not under load, and its messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SECONDS = {"int8": 0.03, "bf16": 0.02, "fp32": 0.01}
 
 
 def timed_bench() -> FakeTrialRunner:
-    """Return a trial runner whose networks take SECONDS, and tenfold in the warm-up."""
+    """Return a trial runner whose networks take SECONDS, and ten times as long in the warm-up."""
 
     def change(settings: Settings, results: list[Result]) -> list[Result | Failure]:
         assert (read_header(Path(results[0].input)).width, len(results)) == (256, 4)
@@ -55,7 +55,7 @@ def timed_bench() -> FakeTrialRunner:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Make a machine with OpenVINO alone, and a cache of its own."""
+    """Return a machine with OpenVINO only, and an empty cache."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path / "cache"))
     return replace(
         make_machine(precisions=NEW_CPU, int8_models=["u2netp openvino"]),
@@ -65,13 +65,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def state_of(machine: Machine) -> FormatState:
-    """Give the one state: u2netp in OpenVINO."""
+    """Return the only state: u2netp in OpenVINO."""
     [state] = format_states(machine, ["u2netp"])
     return state
 
 
 def test_formats_are_timed_in_turn_and_kept(machine: Machine, tmp_path: Path) -> None:
-    """A, B, C, A, B, C; the warm-up is left out, and `auto` is the fastest."""
+    """Formats run in the order A B C A B C; warm-ups are excluded, and `auto` is the fastest."""
     bench, before = timed_bench(), state_of(machine)
     told: list[Message] = []
     assert (
@@ -92,7 +92,7 @@ def test_formats_are_timed_in_turn_and_kept(machine: Machine, tmp_path: Path) ->
 
 
 def test_a_format_that_stays_by_the_margin_says_so(machine: Machine) -> None:
-    """The slower one would look like a mistake."""
+    """A slower format that is preferred within the margin needs an explanation."""
     times = {"int8": 0.0108, "bf16": 0.02, "fp32": 0.0100}
     text = state_of(replace(machine, timing=lambda *_: times)).text
     assert (
@@ -107,7 +107,7 @@ def test_a_format_that_stays_by_the_margin_says_so(machine: Machine) -> None:
     "warning", [Message("the machine was busy", code="machine_busy"), CONCURRENT_RUN]
 )
 def test_under_load_nothing_is_kept(machine: Machine, tmp_path: Path, warning: Message) -> None:
-    """Neither beside other programs nor beside another slot's run."""
+    """Times measured beside other programs or another slot's run are not stored."""
     bench = timed_bench()
     bench.warnings = (warning,)
     with pytest.raises(OutputError, match="other work ran at the same time"):
@@ -117,7 +117,7 @@ def test_under_load_nothing_is_kept(machine: Machine, tmp_path: Path, warning: M
 
 
 def test_a_format_that_does_not_run_is_said(machine: Machine, tmp_path: Path) -> None:
-    """With the reason of the run; nothing is kept."""
+    """The error has the run's reason, and nothing is stored."""
     state = state_of(machine)
     failure = made_failure(state.settings, "crash", Message("it crashed"))
     bench = FakeTrialRunner(change=lambda *_: [failure])
@@ -128,14 +128,14 @@ def test_a_format_that_does_not_run_is_said(machine: Machine, tmp_path: Path) ->
 def test_doctor_does_not_time_under_load(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says so, and fails."""
+    """`doctor --time` reports it and exits with 1."""
     monkeypatch.setattr("rembg_tuner.runtime.meter.load_average", lambda: 999.0)
     assert main(["doctor", "--time", "u2netp"]) == 1
     assert "were not timed: the machine was busy" in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """As by other commands."""
+    """The error lists the known models, as in other commands."""
     assert main(["doctor", "--time", "no-such-model"]) == 1
     assert "model 'no-such-model' is not known; the models are " in capsys.readouterr().err
 
@@ -148,7 +148,7 @@ def test_an_unknown_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_the_system_tab_shows_them(machine: Machine, language: str, words: tuple[str, ...]) -> None:
-    """In the reader's language; what goes on, or why they were not timed."""
+    """The tab shows the formats, the current step or the error, in the visitor's language."""
     step = Message(
         "{model} in {engine}, {precision}", model="<b>", engine="openvino", precision="int8"
     )
@@ -168,7 +168,7 @@ def test_the_system_tab_shows_them(machine: Machine, language: str, words: tuple
 def test_who_asks_during_a_timing_follows_it(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is everyone's: each sees what is being timed, and none starts a second one."""
+    """A second visitor sees the progress of the running timing instead of starting another."""
     begun: list[None] = []
     go = threading.Event()
 
@@ -208,7 +208,7 @@ def test_who_asks_during_a_timing_follows_it(
 def test_doctor_times_with_real_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every format of u2netp in ONNX Runtime; `auto` is decided by it from then on."""
+    """Every format of u2netp in ONNX Runtime is timed."""
     monkeypatch.setenv("REMBG_TUNER_CACHE", str(tmp_path))
     machine = replace(read_machine(), engines=("onnxruntime",))
     monkeypatch.setattr(

@@ -12,7 +12,7 @@ import pytest
 from rembg_tuner.web.server import gradio_start
 
 ROOT = Path(__file__).parent.parent
-# Run in a fresh Python, since this one may have Gradio already.
+# In a new Python process, since this one may have imported Gradio.
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -37,11 +37,10 @@ import pandas.io.formats.style
 
 
 def test_gradio_is_imported_without_interfaces_and_pandas() -> None:
-    """No .pyi file is written and pandas is left for later.
+    """No .pyi file is written, and pandas is imported only when it is used.
 
-    Who asks for it has it, docstrings are whole.
-
-    Fails where a new version of Gradio does these things elsewhere: the start would be slow again.
+    The docstrings of events are complete. The test fails if a new version of Gradio does this
+    elsewhere, since the start would be slow again.
     """
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
@@ -55,7 +54,7 @@ def test_gradio_is_imported_without_interfaces_and_pandas() -> None:
 
 
 def test_a_module_of_another_shape_is_left_as_it_is() -> None:
-    """A version of Gradio that has no such functions is imported unchanged."""
+    """A module without the expected functions is not changed."""
     for change in gradio_start._CHANGES.values():
         module = type(sys)("gradio.anything")
         before = set(vars(module))
@@ -64,7 +63,7 @@ def test_a_module_of_another_shape_is_left_as_it_is() -> None:
 
 
 def test_a_stand_in_gives_way_to_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first use loads the module; a stand-in that is kept goes on answering from it."""
+    """The first use imports the module; a stand-in that is kept still returns its attributes."""
     later = gradio_start._LaterModule("colorsys")
     monkeypatch.setitem(sys.modules, "colorsys", later)
     assert later.rgb_to_hsv(0.0, 0.0, 0.0) == (0.0, 0.0, 0.0)
@@ -77,7 +76,7 @@ def test_a_stand_in_gives_way_to_its_module(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_garbage_is_collected_again_after_the_start() -> None:
-    """What is there then is left out of every later collection."""
+    """Objects that exist after the start are excluded from later collections."""
     try:
         with gradio_start.collection_paused():
             assert not gc.isenabled()

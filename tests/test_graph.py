@@ -43,7 +43,7 @@ def dims_of(value: onnx.ValueInfoProto) -> list[int | str]:
 
 
 def run_graph(path: Path, side: int, *, batch: int = 1) -> list[Any]:
-    """Run a graph on grey squares with a disc in them, each a little brighter than the one before."""
+    """Run a graph on grey squares with a disc in them, each slightly brighter than the last."""
     rows, columns = np.mgrid[:side, :side] / side - 0.5
     disc = np.where(rows**2 + columns**2 < 0.09, np.float32(2.0), np.float32(-1.0))
     pictures = np.stack(
@@ -122,7 +122,7 @@ def resizing_graph(
     *,
     declared: Sequence[int | str] = (1, 3, SIDE, SIDE),
 ) -> onnx.ModelProto:
-    """Make a graph that halves its picture, then resizes it to the tensor `sizes`, and takes the first channel."""
+    """Make a graph that halves its picture, resizes it to `sizes`, and takes one channel."""
     picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, list(declared))
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "c", "h", "w"])
     nodes = [
@@ -192,7 +192,7 @@ def test_sizes_written_down_are_scaled_with_the_input(
 
 
 def test_a_size_that_does_not_scale_is_refused_with_those_that_do() -> None:
-    """A tenth of 320 px is not an integer at 256: the message has the node, its size and the step."""
+    """A tenth of 320 px is not an integer at 256: the message has the node, size and step."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 10, 10)])
     with pytest.raises(ModelError) as caught:
         free_input(model, side=272)

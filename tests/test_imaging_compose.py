@@ -455,7 +455,7 @@ def test_what_is_no_colour_is_refused(text: str) -> None:
 def test_an_output_that_cannot_be_is_refused(
     picture: Path, out: Path, name: str, background: Colour | None, reason: str
 ) -> None:
-    """A file name that cannot be written raises an error that begins with it; nothing is written."""
+    """A file name that cannot be written raises an error that begins with it."""
     (out / "file").write_bytes(b"kept")
     (out / "folder.png").mkdir()
     with pytest.raises(OutputError, match=re.escape(reason)) as caught:

@@ -134,7 +134,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes, r
 def test_a_huge_header_is_refused_before_decoding(
     tmp_path: Path, content: bytes, megapixels: str
 ) -> None:
-    """A small file that declares too many pixels is too_large at once; the message has the limit."""
+    """A small file that declares too many pixels is too_large; the message has the limit."""
     path = tmp_path / "bomb.png"
     path.write_bytes(content)
     started = time.perf_counter()
@@ -157,7 +157,7 @@ def test_a_hosts_own_limit_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_format_decoded_whole_has_a_lower_limit_and_a_warning(tmp_path: Path) -> None:
-    """12,000 x 12,000 px are accepted as baseline and refused as interlaced, which needs memory for all pixels."""
+    """12,000 x 12,000 px are accepted as baseline, but not as interlaced, which needs memory."""
     path = tmp_path / "picture.png"
     plain = _png_of(12_000, 12_000)
     path.write_bytes(plain)

@@ -562,7 +562,7 @@ def test_the_scaled_sides_are_the_ones_told(
 
 @pytest.mark.parametrize("sides", [(25_000, 2), (2, 25_000)], ids=["wide", "tall"])
 def test_a_very_long_picture_is_scaled(tmp_path: Path, sides: tuple[int, int]) -> None:
-    """A strip that must shrink 390 times, more than libvips' Lanczos alone takes, keeps its colour."""
+    """A strip that shrinks 390 times, more than libvips' Lanczos supports, keeps its colour."""
     path = tmp_path / "a.png"
     Image.new("RGB", sides, (10, 200, 30)).save(path)
     small = source.read_small(read_header(path), width=64, height=64).numpy()
@@ -572,7 +572,7 @@ def test_a_very_long_picture_is_scaled(tmp_path: Path, sides: tuple[int, int]) -
 
 @pytest.mark.parametrize("factor", [3, 8, 12.5, 20, 32])
 def test_scaling_down_is_pillows_lanczos(tmp_path: Path, factor: float) -> None:
-    """At every scale a picture equals Pillow's within about one step, without a shift in brightness."""
+    """At every scale a picture equals Pillow's within one step, without a brightness shift."""
     side = round(64 * factor)
     path = tmp_path / "a.png"
     _colours(side, side).save(path, compress_level=1)

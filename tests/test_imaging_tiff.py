@@ -289,7 +289,7 @@ def test_ycbcr_that_is_no_jpeg_is_read(
 def _tiff(
     tags: dict[int, tuple[int, tuple[Any, ...]]], data: bytes = b"", *, order: str = "<"
 ) -> bytes:
-    """Write a TIFF file by hand; strips' and tiles' offsets are counted from the data's beginning."""
+    """Write a TIFF file; offsets of strips and tiles count from the start of the data."""
     letters = {1: "B", 3: "H", 4: "I", 5: "II"}
     start = 8 + 2 + 12 * len(tags) + 4
     base = start + 8192
@@ -308,7 +308,7 @@ def _tiff(
 
 
 def _subsampled(codes: Pixels, across: int, down: int) -> bytes:
-    """Pack YCbCr in units: the lumas of a block of pixels, then its two chromas (TIFF 6.0, section 21)."""
+    """Pack YCbCr in units: the lumas of a block, then its two chromas (TIFF 6.0, section 21)."""
     rows, columns = -codes.shape[0] % down, -codes.shape[1] % across
     whole = np.pad(codes, ((0, rows), (0, columns), (0, 0)), mode="edge")
     h, w = whole.shape[0] // down, whole.shape[1] // across

@@ -1,4 +1,4 @@
-"""What settings took before: found again, held against a limit before a run, noted after it."""
+"""Known peaks of settings: found, compared with a limit before a run, and stored after it."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ CGROUP = Path("/kubepods/burstable/pod1")
 
 
 def key_of(settings: Settings) -> str:
-    """Return the measurement key here."""
+    """Return the measurement key of settings on this machine."""
     return resolve(settings, read_machine()).measurement_key
 
 
 def asked(mib: int) -> MemoryLimit:
-    """Make a limit that the settings ask for."""
+    """Return a limit set by the settings."""
     return MemoryLimit(size_bytes=mib * MIB, is_asked=True)
 
 
 def took(settings: Settings, mib: int) -> Peak:
-    """Make a peak of a setting that went through."""
+    """Return the peak of a setting whose run succeeded."""
     return Peak(settings=settings, run_bytes=mib * MIB, runs=1)
 
 
 def test_what_fits_or_was_never_run_is_not_refused() -> None:
-    """Only what was measured here is held against the limit."""
+    """Only peaks measured here are compared with the limit."""
     assert why_not_fit(LARGE, asked(700), took(LARGE, 600), []) is None
     assert why_not_fit(LARGE, asked(100), None, [took(SMALL, 600)]) is None
     started = Peak(settings=LARGE, runs=4)
@@ -59,7 +59,7 @@ def test_what_fits_or_was_never_run_is_not_refused() -> None:
 
 
 def test_what_will_not_fit_is_refused_with_what_does() -> None:
-    """The same model's other settings come first, the largest that fits before the smaller."""
+    """The refusal suggests the same model's settings first, the largest that fits first."""
     tiny = Settings(engine="onnxruntime", network_size=128)
     others = [took(tiny, 150), took(OTHER, 200), took(SMALL, 300), took(LARGE, 600)]
     found = why_not_fit(LARGE, asked(400), took(LARGE, 600), others)
@@ -78,7 +78,7 @@ def test_what_will_not_fit_is_refused_with_what_does() -> None:
 
 
 def test_what_was_ended_is_refused_below_what_it_reached_and_never_offered() -> None:
-    """A limit above what it reached may be enough; that it fits is not known."""
+    """A limit above the bytes reached may be enough; a setting that was ended is not suggested."""
     ended = Peak(settings=LARGE, ended_bytes=410 * MIB)
     assert str(why_not_fit(LARGE, asked(400), ended, [took(SMALL, 300)])).startswith(
         "this setting was ended at 410 MiB here before, more than the memory limit of 400 MiB"
@@ -86,13 +86,13 @@ def test_what_was_ended_is_refused_below_what_it_reached_and_never_offered() -> 
         " network_size 256 (300 MiB)"
     )
     assert why_not_fit(LARGE, asked(410), ended, []) is None
-    others = [ended, Peak(settings=SMALL, runs=4)]  # visitors ran it: there is no figure to offer
+    others = [ended, Peak(settings=SMALL, runs=4)]  # visitors ran SMALL, so its peak is unknown
     told = why_not_fit(OTHER, asked(500), took(OTHER, 600), others)
     assert "nothing that fits has been run here" in str(told)
 
 
 def test_a_cgroups_limit_is_named_with_how_it_is_raised() -> None:
-    """memory_limit_bytes would be wrong advice; a visitor of a page can raise nothing."""
+    """memory_limit_bytes would be wrong advice, and a visitor of a page cannot raise a limit."""
     limit = MemoryLimit(size_bytes=400 * MIB, cgroup=CGROUP)
     for message in (
         why_not_fit(LARGE, limit, took(LARGE, 600), []),
@@ -123,7 +123,7 @@ def test_a_cgroups_limit_is_named_with_how_it_is_raised() -> None:
 
 
 def test_a_limit_is_the_settings_or_the_hosts() -> None:
-    """The cgroup's where it is tighter than the machine."""
+    """Without a limit of the settings, the lower of the cgroup's and the machine's applies."""
     host = Host(
         cpu="",
         affinity_cpus=2,
@@ -142,15 +142,15 @@ def test_a_limit_is_the_settings_or_the_hosts() -> None:
 
 
 class MadeMeter:
-    """Reads peaks exactly, as far as is asked."""
+    """A meter whose peaks are exact."""
 
     peak_source = "vmhwm"
 
 
 def make_worker() -> WarmWorker:
-    """Make a worker without a process, whose load took 100 MiB."""
+    """Return a worker without a process, whose load peaked at 100 MiB."""
     worker = WarmWorker(
-        process=None,  # type: ignore[arg-type]  # none is needed
+        process=None,  # type: ignore[arg-type]  # not used
         meter=MadeMeter(),  # type: ignore[arg-type]
         key=(),
         start_s=0.0,
@@ -159,16 +159,16 @@ def make_worker() -> WarmWorker:
         load_peak_rss_bytes=100 * MIB,
         effective={},
         warnings=(),
-        environment=None,  # type: ignore[arg-type]
+        environment=None,  # type: ignore[arg-type]  # not used
     )
     worker.note_load()
     return worker
 
 
 def test_a_pictures_own_memory_is_not_its_settings() -> None:
-    """It is taken off; what it may leave in the heap counts for nothing.
+    """A picture's own memory is subtracted; a run beside a read-ahead is not counted.
 
-    A warm worker's room counts all.
+    The size of a warm worker includes everything.
     """
     worker = make_worker()
     assert worker.note_run(RunPeak(peak_bytes=156 * MIB, picture_bytes=6 * MIB)) == 150 * MIB
@@ -180,7 +180,7 @@ def test_a_pictures_own_memory_is_not_its_settings() -> None:
 
 
 def test_the_stock_pipelines_pictures_are_not_its_settings() -> None:
-    """It holds a picture whole, several times over: what a run took says little of the next one."""
+    """It holds whole pictures several times, so a run's peak predicts little about the next."""
     stock = picture_bytes_of(Settings(engine="rembg"), [{}])
     assert math.isinf(stock)
     assert make_worker().note_run(RunPeak(peak_bytes=2100 * MIB, picture_bytes=stock)) == 0
@@ -195,13 +195,13 @@ def test_the_stock_pipelines_pictures_are_not_its_settings() -> None:
 def note(
     peaks: KnownPeaks, worker: WarmWorker, folder: Path, mib: int, picture_mib: int = 0
 ) -> tuple[Message, ...]:
-    """Note a run of SMALL."""
+    """Store the peak of a run of SMALL."""
     run = RunPeak(peak_bytes=mib * MIB, picture_bytes=picture_mib * MIB)
     return peaks.note(resolve(SMALL, read_machine()), worker, run, folder)
 
 
 def test_the_settings_part_alone_is_held_against_the_limit(tmp_path: Path) -> None:
-    """A picture of 60 MiB is no reason to refuse one that is read in strips."""
+    """A picture of 60 MiB does not cause a refusal of one that is read in strips."""
     peaks, here = KnownPeaks(), resolve(SMALL, read_machine())
     note(peaks, make_worker(), tmp_path, 260, picture_mib=60)
     assert peaks.refuse_what_will_not_fit(here, asked(210), tmp_path) == 260 * MIB
@@ -218,7 +218,7 @@ def test_the_settings_part_alone_is_held_against_the_limit(tmp_path: Path) -> No
 
 
 def test_a_long_batch_writes_what_is_news(tmp_path: Path) -> None:
-    """Three runs settle a peak; after that only a higher one is written."""
+    """Three runs settle a peak; later only higher ones are written."""
     peaks, worker = KnownPeaks(), make_worker()
     for mib in (200, 200, 200, 200, 200, 190, 220, 220):
         worker.runs += 1
@@ -229,7 +229,7 @@ def test_a_long_batch_writes_what_is_news(tmp_path: Path) -> None:
 
 
 def test_what_the_very_first_start_took_holds_until_another(tmp_path: Path) -> None:
-    """It compiles, which takes more memory than any later start."""
+    """The first start compiles, which needs more memory than later starts."""
     first, later, key = make_worker(), make_worker(), key_of(SMALL)
     peaks, known = KnownPeaks(), Measurements(tmp_path)
     for worker, mib, expected in (
@@ -252,9 +252,9 @@ def test_what_the_very_first_start_took_holds_until_another(tmp_path: Path) -> N
 def test_a_worker_ended_while_it_held_a_picture_says_nothing_of_its_setting(
     stage: str, tmp_path: Path, *, is_noted: bool
 ) -> None:
-    """Focus reads the picture again.
+    """A worker ended while it held a picture, or after another one stretched it, is not recorded.
 
-    A worker that was stretched by another picture says nothing either.
+    The stage `focus` reads the picture again.
     """
     error = OverLimitError(over_limit(300 * MIB, asked(290)), stage, reached_bytes=300 * MIB)
     here = resolve(SMALL, read_machine())
@@ -270,7 +270,7 @@ def test_a_worker_ended_while_it_held_a_picture_says_nothing_of_its_setting(
 def test_another_engine_libvips_or_other_weights_begin_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the old ones took neither refuses nor offers anything."""
+    """Peaks of other versions or weights neither refuse nor suggest a setting."""
     own = tmp_path / "own.onnx"
     own.write_bytes((Path(__file__).parent.parent / "rembg_tuner/models/u2netp.onnx").read_bytes())
     mine = Settings(engine="onnxruntime", model=str(own), network_size=64)
@@ -296,7 +296,7 @@ def test_another_engine_libvips_or_other_weights_begin_anew(
 def test_what_was_measured_with_other_versions_is_not_offered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Offers hold for the versions of now."""
+    """Only settings measured with the current versions are suggested."""
     peaks = KnownPeaks()
     tiny, run = replace(SMALL, network_size=64), RunPeak(peak_bytes=150 * MIB)
     peaks.note(resolve(tiny, read_machine()), make_worker(), run, tmp_path)
@@ -318,7 +318,7 @@ def test_what_was_measured_with_other_versions_is_not_offered(
 
 
 def make_older_files(folder: Path) -> None:
-    """Write this machine's memory as release 0.1.0 did."""
+    """Write the databases as release 0.1.0 did."""
     with closing(sqlite3.connect(folder / "history.sqlite")) as file, file:
         file.execute(
             "CREATE TABLE setting_peaks (setting TEXT NOT NULL, made_by TEXT NOT NULL, peak_bytes"
@@ -334,7 +334,7 @@ def make_older_files(folder: Path) -> None:
 
 
 def test_an_older_versions_files_are_renamed_and_never_lost(tmp_path: Path) -> None:
-    """With a warning that says why; a second time beside the first."""
+    """Files of an older version are renamed with a warning; later ones get another name."""
     assert set_older_aside(tmp_path) == ()
     make_older_files(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -359,7 +359,7 @@ def test_an_older_versions_files_are_renamed_and_never_lost(tmp_path: Path) -> N
 def test_an_older_file_that_cannot_be_renamed_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A warning, and no failure; what is no database is renamed too."""
+    """A file that cannot be renamed causes a warning; one that is not a database is renamed too."""
     (tmp_path / "history.sqlite").write_bytes(b"no database")
 
     def refuse(_: Path, __: Path) -> None:
@@ -377,7 +377,7 @@ def test_an_older_file_that_cannot_be_renamed_is_left(
 def test_a_run_says_once_that_older_files_were_renamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In its result; of a server in the log, since a visitor can do nothing about it."""
+    """The run's result has the warnings; on a server they are only in the log."""
     make_older_files(tmp_path)
     peaks = KnownPeaks()
     assert len(note(peaks, make_worker(), tmp_path, 200)) == 2
@@ -389,7 +389,7 @@ def test_a_run_says_once_that_older_files_were_renamed(
 
 @pytest.fixture
 def own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give this test a cache of its own."""
+    """Use an empty cache folder for this test."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -398,7 +398,7 @@ def own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
-    """No worker is started for what took more than the limit before."""
+    """A setting whose known peak exceeds the limit is refused without starting a worker."""
     settings = Settings(engine="onnxruntime", network_size=128)
     limited = Settings(engine="onnxruntime", network_size=128, memory_limit_bytes=40 * MIB)
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
@@ -421,7 +421,7 @@ def test_a_run_is_remembered_and_the_next_one_refused_before_it_starts(
 def test_a_large_webp_refuses_no_later_picture(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
-    """It is decoded whole; whether it went through or was ended, what is remembered is the setting's."""
+    """A WebP is decoded whole, but only the setting's part is stored, also of an ended run."""
     large = tmp_path / "large.webp"
     with Image.open(astronaut) as picture:
         picture.convert("RGB").resize((5000, 4000)).save(large, quality=80)
@@ -448,7 +448,7 @@ def test_a_large_webp_refuses_no_later_picture(
 def test_a_run_ended_at_its_limit_is_not_started_again(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
-    """The second time it is refused at once; a higher limit may try, and goes through."""
+    """The second run is refused at once; with a higher limit it runs."""
 
     def limited_to(mib: int) -> Settings:
         return Settings(engine="onnxruntime", network_size=128, memory_limit_bytes=mib * MIB)
@@ -472,7 +472,7 @@ def test_a_run_ended_at_its_limit_is_not_started_again(
 def test_a_damaged_history_is_set_aside_and_made_anew(
     astronaut: Path, tmp_path: Path, own_history: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run goes through without a warning and is remembered; the log says what was done."""
+    """The run succeeds without a warning and is stored; the log reports the renamed file."""
     own_history.mkdir()
     damaged = b"no database at all, " * 50
     (own_history / FILE).write_bytes(damaged)
@@ -488,7 +488,7 @@ def test_a_damaged_history_is_set_aside_and_made_anew(
 
 
 def test_a_visitors_run_refuses_nobody(astronaut: Path, tmp_path: Path, own_history: Path) -> None:
-    """On a server no run is remembered as what a setting takes, whether it went through or was ended."""
+    """A server stores no peaks of visitors' runs, whether they succeeded or were ended."""
 
     def limited_to(mib: int | None) -> Settings:
         limit = None if mib is None else mib * MIB
@@ -511,7 +511,7 @@ def test_a_visitors_run_refuses_nobody(astronaut: Path, tmp_path: Path, own_hist
 
 @pytest.mark.alone
 def test_workers_stay_warm_while_their_peaks_fit(astronaut: Path, tmp_path: Path) -> None:
-    """The least recently used goes first; coming back to a warm one costs no start."""
+    """The least recently used worker ends first; a warm one runs again without a start."""
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
     sizes = [Settings(engine="onnxruntime", network_size=side) for side in (64, 96, 128)]
     with Runner(warm_bytes=2**40) as runner:
@@ -534,16 +534,16 @@ def test_workers_stay_warm_while_their_peaks_fit(astronaut: Path, tmp_path: Path
         assert isinstance(warm, Result)
         assert warm.run_index == 1
         assert runner.worker_pids == kept
-    with Runner() as runner:  # without a bound: one, whatever its size
+    with Runner() as runner:  # without a limit one worker stays, whatever its size
         for settings in sizes[:2]:
             runner.run(job, settings)
         assert len(runner.worker_pids) == 1
 
 
 def test_a_server_notes_a_setting_once(astronaut: Path, tmp_path: Path, own_history: Path) -> None:
-    """Writing takes 10 to 40 ms, which each visitor would wait.
+    """Writing takes 10 to 40 ms, which would delay each visitor.
 
-    That it went through here is known all the same.
+    The first successful start is stored.
     """
     settings = Settings(engine="onnxruntime", network_size=64)
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
@@ -560,10 +560,7 @@ def test_a_server_notes_a_setting_once(astronaut: Path, tmp_path: Path, own_hist
 def test_a_larger_picture_refuses_no_smaller_one(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
-    """3.8 MP decoded whole (31 MiB) went through.
-
-    The small one goes through with what it takes itself.
-    """
+    """A picture of 3.8 MP, decoded whole (31 MiB), does not raise what a smaller one needs."""
     larger = tmp_path / "larger.webp"
     with Image.open(astronaut) as picture:
         picture.convert("RGB").resize((2400, 1600)).save(larger, quality=80)
@@ -587,7 +584,7 @@ def test_a_larger_picture_refuses_no_smaller_one(
 def test_ignore_history_runs_what_was_refused(
     astronaut: Path, tmp_path: Path, own_history: Path
 ) -> None:
-    """The limit is kept while it runs."""
+    """--ignore-history runs a refused setting, and the limit still applies during the run."""
     settings = Settings(engine="onnxruntime", network_size=64)
     job = Job(input=str(astronaut), output=str(tmp_path / "out.png"))
     own_history.mkdir()

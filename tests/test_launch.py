@@ -26,9 +26,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def own_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put the handlers of signals back, and begin with no signal received."""
+    """Restore the signal handlers after the test; start without a received signal."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores SIGINT
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     monkeypatch.setattr(launch, "_stopping", threading.Event())
     yield
@@ -40,11 +40,11 @@ def own_handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_error_that_a_signal_caused_ends_the_server_cleanly(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the page starts, a library may replace the signal's exception by one of its own."""
+    """A library may replace the signal's exception by its own while the page starts."""
 
     def serve_badly(_: argparse.Namespace) -> int:
-        # Not by a real signal: a library that other tests loaded here may have left its signal
-        # stack unmapped.
+        # Not with a real signal: a library that other tests loaded may have left an unmapped signal
+        # stack.
         handler = signal.getsignal(number)
         assert callable(handler)
         try:
@@ -58,7 +58,7 @@ def test_an_error_that_a_signal_caused_ends_the_server_cleanly(
 
 
 def test_an_error_of_the_programs_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a signal makes an error the normal end."""
+    """An error without a signal is raised."""
 
     def serve_badly(_: argparse.Namespace) -> int:
         raise RuntimeError("a fault")
@@ -69,14 +69,14 @@ def test_an_error_of_the_programs_own_is_raised(monkeypatch: pytest.MonkeyPatch)
 
 
 class _Lane:
-    """Notes what happens in which order."""
+    """A lane that records the order of events."""
 
     def __init__(self) -> None:
-        """Nothing has happened yet."""
+        """Start with no events."""
         self.happened: list[object] = []
 
     def prepare(self, warm_up: WarmUp) -> None:
-        """Note for which settings a worker is asked for."""
+        """Record the settings for which a worker is requested."""
         self.happened.append(warm_up.settings)
 
 
@@ -97,7 +97,7 @@ def test_a_worker_is_started_with_the_server(
     happens: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is the preset's; it starts beside the page where a CPU is left for it, and only with memory to spare."""
+    """The preset's worker starts beside the page, or after it on one CPU, if memory is free."""
     lane = _Lane()
     web = ModuleType("web")
     vars(web)["launch_page"] = lambda *_: lane.happened.append("page")

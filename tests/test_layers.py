@@ -1,4 +1,4 @@
-"""What a measured worker imports, and what import-linter's contracts (pyproject.toml) cannot express."""
+"""Imports of a measured worker, and rules that import-linter's contracts cannot express."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "rembg_tuner"
 
 NEVER_IN_THE_WORKER = {
-    "pi_heif",  # but for a HEIC picture
+    "pi_heif",  # except for a HEIC picture
     "gradio",
     "pydantic",
     "pandas",
@@ -36,7 +36,7 @@ NEVER_IN_THE_WORKER = {
     "onnx",
     "argparse",
     "tqdm",
-    "openvino.tools.ovc",  # half of what importing openvino takes
+    "openvino.tools.ovc",  # half of the time to import openvino
     f"{PACKAGE}.runtime",
     f"{PACKAGE}.tuning",
     f"{PACKAGE}.cli",
@@ -100,7 +100,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_the_table_is_light() -> None:
-    """The table of engines, which is read before a worker is launched, imports the specs' class only."""
+    """The table of engines, read before a worker is launched, imports only the class of specs."""
     before = loaded_by(f"import {PACKAGE}")
     loaded = loaded_by(f"import {PACKAGE}.engines.table") - before
     engines = f"{PACKAGE}.engines"
@@ -125,8 +125,8 @@ print(json.dumps([told[-1][0], sorted(after), sorted(after - before)]))
 
 @cache
 def run_in_a_worker(engine: str, focus: str, folder: Path) -> tuple[set[str], set[str]]:
-    """Cut a picture out as a worker does; return all modules that it then has, and the run's own."""
-    small = {"network_size": 64} if engine == "ncnn" else {}  # is converted in half the time
+    """Cut a picture out as a worker does; return all imported modules, and those of the run."""
+    small = {"network_size": 64} if engine == "ncnn" else {}  # halves the time to convert
     settings = build_settings({"engine": engine, "focus": focus, "precision": "fp32", **small})
     model = prepare(
         settings,
@@ -166,9 +166,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_measured_worker_holds_nothing_of_its_parent(
     folder: Path, engine: str, focus: str
 ) -> None:
-    """After a run, a worker of any engine has no page, meter, YAML or command line.
+    """After a run, a worker of any engine has not imported the page, meter, YAML or CLI.
 
-    rembg's engine may have what rembg itself imports, since it is measured as it is.
+    The engine rembg may have rembg's own imports, since stock rembg is measured with them.
     """
     pytest.importorskip(engine)
     loaded, _ = run_in_a_worker(engine, focus, folder)

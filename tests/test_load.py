@@ -1,6 +1,6 @@
 """The load average without our own workers.
 
-Arithmetic on a made clock, and where the warning is told.
+The arithmetic with a fake clock, and the places of the warning.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that changes only when a test sets it."""
 
     def __init__(self) -> None:
-        """Begin at 0."""
+        """Start at 0."""
         self.now_s = 0.0
 
     def __call__(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now_s
 
 
@@ -60,7 +60,7 @@ def kernel_load(active: list[int]) -> float:
     ],
 )
 def test_own_load_is_what_the_kernel_would_average(active: list[int]) -> None:
-    """Threads that run or wait, in pieces of 5 s."""
+    """Running and waiting threads are averaged in steps of 5 s."""
     clock = Clock()
     own = OwnLoad(clock)
     for threads in active:
@@ -70,7 +70,7 @@ def test_own_load_is_what_the_kernel_would_average(active: list[int]) -> None:
 
 
 def test_workers_side_by_side_add_up_and_fade() -> None:
-    """As two slots' do."""
+    """The loads of two slots' workers are added, and decay with time."""
     clock = Clock()
     own = OwnLoad(clock)
     clock.now_s = 30
@@ -85,7 +85,7 @@ def test_workers_side_by_side_add_up_and_fade() -> None:
 def machine(
     patch: pytest.MonkeyPatch, *, load: float | None, usable: int = 2, cpus: int = 2
 ) -> None:
-    """Make a machine: its load average, its CPUs, and how many of these may be used."""
+    """Set the machine's load average, its CPUs, and the number that may be used."""
     patch.setattr("rembg_tuner.runtime.meter.load_average", lambda: load)
     host = replace(read_host(), affinity_cpus=usable, quota_cpus=None)
     patch.setattr("rembg_tuner.runtime.meter.read_host", lambda: host)
@@ -113,7 +113,7 @@ def test_the_warning_is_of_others_work(
     is_warned: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the rest of the load exceeds the usable CPUs."""
+    """It appears if the remaining load exceeds the usable CPUs."""
     machine(monkeypatch, load=load, usable=usable, cpus=cpus)
     counted = OwnLoad(Clock())
     counted.add(own * 1e6, 1e6)
@@ -127,7 +127,7 @@ def test_the_warning_is_of_others_work(
 
 
 def test_a_threads_waiting_counts(tmp_path: Path) -> None:
-    """The kernel's second number, nanoseconds; a thread that has ended counts nothing."""
+    """Waiting time is the second number of schedstat, in ns; ended threads are ignored."""
     meter = Meter(os.getpid())
     meter._folder = tmp_path
     for thread, text in (("1", "5 2000000000 7"), ("2", "0 500000000 1"), ("3", "")):
@@ -140,7 +140,7 @@ def test_a_threads_waiting_counts(tmp_path: Path) -> None:
 
 
 def test_a_trial_says_once_that_the_machine_was_busy() -> None:
-    """Each run has figures of its own in its warning."""
+    """Warnings that differ only in their figures are reported once."""
     busy = [Message("load average {load}", code=MACHINE_BUSY, load=i) for i in range(3)]
     a, b = Message("a"), Message("the machine was busy: b")
     assert distinct([a, *busy, b, a]) == (a, busy[0], b)
@@ -149,7 +149,7 @@ def test_a_trial_says_once_that_the_machine_was_busy() -> None:
 def test_cut_says_that_the_machine_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Next to the figures, and in the JSON's warnings."""
+    """The warning is printed below the figures, and is in the JSON."""
     machine(monkeypatch, load=7.0)
     words = [
         "cut",
@@ -178,7 +178,7 @@ def test_cut_says_that_the_machine_is_busy(
     ],
 )
 def test_the_page_says_that_the_machine_was_busy(language: str, told: str) -> None:
-    """Below a sweep's table and in its row; a run's warnings have it in either language."""
+    """It is below a sweep's table and in the trial's row, and translated in a run's warnings."""
     warning = busy()
     trials = (
         make_trial(0, 100, 0.1, 0.99),

@@ -1,4 +1,4 @@
-"""Focus in the pipeline: what is read, what is told, several pictures together, and a cancel between two looks."""
+"""Focus in the pipeline: inputs, results, several pictures together, and cancels between passes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _TRANSPOSES = {
 def _picture(
     *subjects: tuple[int, int, int, int], size: tuple[int, int] = (1000, 700)
 ) -> Image.Image:
-    """Make a dark picture with bright ellipses."""
+    """Return a dark picture with bright ellipses."""
     pixels = np.full((size[1], size[0], 3), 20, np.uint8)
     y, x = np.mgrid[: size[1], : size[0]]
     for left, top, right, bottom in subjects:
@@ -54,7 +54,7 @@ def _picture(
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """Make a picture whose subject is small."""
+    """Write a picture with a small subject."""
     path = tmp_path / "small.png"
     _picture(SUBJECT).save(path)
     return path
@@ -63,7 +63,7 @@ def picture(tmp_path: Path) -> Path:
 def _cut(
     path: Path, settings: Settings, engine: LeftHalf | None = None, *, stages: Stages | None = None
 ) -> tuple[Outcome, Pixels]:
-    """Cut a picture out; give the outcome and the alpha."""
+    """Cut a picture out; return the outcome and the alpha."""
     output = path.with_suffix(".out.png")
     job = Job(input=str(path), output=str(output))
     outcome = run_job(job, settings, engine or Brightness(), MODEL, stages or silent())
@@ -72,12 +72,12 @@ def _cut(
 
 
 def _errors(alpha: Pixels, picture: Image.Image) -> int:
-    """Count the pixels that are on the wrong side of the subject's edge."""
+    """Count the pixels on the wrong side of the subject's edge."""
     return int(np.count_nonzero((alpha > 127) != (np.asarray(picture)[:, :, 0] > 127)))
 
 
 def test_a_small_subject_is_looked_at_again(picture: Path) -> None:
-    """Its edge is better, the result says how often the network ran, and the stage has its time."""
+    """Its edge is better; the result has the number of passes, and the stage `focus` its time."""
     outcome, alpha = _cut(picture, AUTO)
     assert list(outcome.stages_s) == [
         "read_small",
@@ -104,7 +104,7 @@ def test_a_small_subject_is_looked_at_again(picture: Path) -> None:
     "settings", [AUTO, Settings(engine="onnxruntime", focus="auto", focus_max_share=0.01)]
 )
 def test_a_large_subject_costs_and_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """Above the cap the file is that of focus off, byte by byte, and no stage is added."""
+    """Above the maximum share the file equals that without focus, byte for byte."""
     subject = (100, 50, 900, 650) if settings is AUTO else SUBJECT
     path = tmp_path / "large.png"
     _picture(subject).save(path)
@@ -118,7 +118,7 @@ def test_a_large_subject_costs_and_changes_nothing(settings: Settings, tmp_path:
 
 
 def test_a_box_by_hand_is_all_that_is_looked_at(picture: Path) -> None:
-    """One run of the network, on the box; outside it the mask is 0."""
+    """The network runs once, on the box; outside it the mask is 0."""
     engine = Brightness()
     settings = Settings(engine="onnxruntime", focus="box", focus_box="25%,150,250,35%")
     outcome, alpha = _cut(picture, settings, engine)
@@ -162,7 +162,7 @@ def test_a_box_by_hand_is_all_that_is_looked_at(picture: Path) -> None:
     ],
 )
 def test_a_box_must_lie_in_the_picture(text: str, problem: str) -> None:
-    """At least a part of it that can be looked at; the sentence says how large the picture is."""
+    """The box must overlap the picture by at least 16 x 16 px; the error has the picture's size."""
     with pytest.raises(SettingsError, match="focus_box") as caught:
         box_in_picture(text, Box(0, 0, 1000, 700), Path("a.png"))
     assert str(caught.value) == problem
@@ -176,7 +176,7 @@ def test_a_box_must_lie_in_the_picture(text: str, problem: str) -> None:
 def test_a_turned_picture_is_cut_out_as_the_upright_one(
     orientation: int, focus: str, picture: Path, tmp_path: Path
 ) -> None:
-    """The box is of the upright picture, however EXIF says that it is stored."""
+    """The box refers to the upright picture, whatever the EXIF orientation."""
     box = {"focus_box": "250,150,250,245"} if focus == "box" else {}
     settings = Settings(engine="onnxruntime", focus=focus, **box)  # type: ignore[arg-type]
     upright = _cut(picture, settings)
@@ -197,7 +197,7 @@ def test_a_turned_picture_is_cut_out_as_the_upright_one(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_box_is_found_in_the_picture_as_it_is_stored(orientation: int) -> None:
-    """The stored box holds the upright box's pixels."""
+    """The stored box contains the pixels of the upright box."""
     upright = np.arange(35).reshape(5, 7)
     as_pixels = Image.fromarray(upright.astype(np.uint8))
     stored = as_pixels.transpose(_TRANSPOSES[orientation]) if orientation > 1 else as_pixels
@@ -207,9 +207,9 @@ def test_a_box_is_found_in_the_picture_as_it_is_stored(orientation: int) -> None
 
 
 def test_pictures_are_looked_at_together_as_alone(tmp_path: Path) -> None:
-    """One small, one large, one with three subjects, one damaged.
+    """Each file equals that of the picture alone: a small subject, a large one, and three subjects.
 
-    Each file as if it had been alone.
+    A damaged picture fails alone.
     """
     apart = ((60, 60, 160, 160), (450, 80, 560, 170), (800, 500, 900, 620))
     contents = [(SUBJECT,), ((100, 50, 900, 650),), apart]
@@ -238,7 +238,7 @@ def test_pictures_are_looked_at_together_as_alone(tmp_path: Path) -> None:
 
 
 def test_a_box_outside_one_picture_leaves_the_others(tmp_path: Path) -> None:
-    """Pictures that run together have one box, and not one size."""
+    """Pictures that run together share a box but not a size, so only the one outside it fails."""
     paths = [tmp_path / "large.png", tmp_path / "small.png"]
     _picture(SUBJECT).save(paths[0])
     Image.new("RGB", (40, 30)).save(paths[1])
@@ -251,16 +251,16 @@ def test_a_box_outside_one_picture_leaves_the_others(tmp_path: Path) -> None:
 
 
 class _Second(Brightness):
-    """Answers the first look, and does something else in the second."""
+    """A network that answers the first pass, and misbehaves in the second."""
 
     def __init__(self, act: str, stages: Stages | None = None) -> None:
-        """Do it: cancel `stages`, or answer with what is no number."""
+        """Set what the second pass does: cancel `stages`, return NaN, or return zeros."""
         super().__init__()
         self._act, self._stages_to_cancel = act, stages
         self.looks = 0
 
     def predict(self, network_input: npt.NDArray[np.float32]) -> Raw:
-        """Answer."""
+        """Return a matte, or misbehave from the second pass on."""
         self.looks += 1
         if self.looks == 1:
             return super().predict(network_input)
@@ -272,9 +272,9 @@ class _Second(Brightness):
 
 
 def test_a_cancel_between_two_looks_writes_nothing(picture: Path) -> None:
-    """A run that was cancelled begins no other look; the stage is told."""
+    """A cancelled run starts no other pass, and reports the stage `focus`."""
     stages = silent()
-    # two subjects, so that a third look is due
+    # two subjects, so that a third pass is due
     _picture((60, 60, 160, 160), (800, 500, 900, 620)).save(picture)
     engine = _Second("cancel", stages)
     with pytest.raises(CancelledError):
@@ -285,7 +285,7 @@ def test_a_cancel_between_two_looks_writes_nothing(picture: Path) -> None:
 
 
 def test_a_second_answer_that_is_no_number_is_told(picture: Path, tmp_path: Path) -> None:
-    """Of pictures run together, only those that it is for fail."""
+    """A second pass with NaN is an error; among pictures run together only its own fails."""
     with pytest.raises(EngineError, match="no number"):
         _cut(picture, AUTO, _Second("nan"))
     large = tmp_path / "large.png"
@@ -301,7 +301,7 @@ def test_a_second_answer_that_is_no_number_is_told(picture: Path, tmp_path: Path
 
 
 def test_a_second_look_that_finds_nothing_keeps_the_file(picture: Path) -> None:
-    """Byte by byte that of focus off."""
+    """The file equals that without focus, byte for byte."""
     _cut(picture, NETWORK)
     before = picture.with_suffix(".out.png").read_bytes()
     outcome, _ = _cut(picture, AUTO, _Second("zeros"))
@@ -322,10 +322,7 @@ def test_a_second_look_that_finds_nothing_keeps_the_file(picture: Path) -> None:
 def test_every_engine_looks_again(
     engine: str, precision: str, own_cache: Path, tmp_path: Path
 ) -> None:
-    """u2netp itself, on a ball of a few per cent of the picture.
-
-    Every engine runs again, and cuts it out better.
-    """
+    """Every engine runs u2netp again on a small ball, and its edge improves."""
     if engine == "ncnn":
         pytest.importorskip("ncnn")
     settings = Settings(engine=engine, precision=precision)  # type: ignore[arg-type]

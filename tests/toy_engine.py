@@ -1,6 +1,6 @@
-"""An engine as a contributor would add it: what comes out is the mean of the channels.
+"""An example engine, written as a contributor would add one, for tests.
 
-For tests.
+It returns the mean of the channels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.network_input import NetworkInput
     from rembg_tuner.settings.settings import Value
 
-# No telemetry, and nothing to load.
+# It has no telemetry and loads nothing.
 _SCRIPT = Script(
     block="import sys\nfrom pathlib import Path",
     imports="",
@@ -30,28 +30,28 @@ _SCRIPT = Script(
 
 
 class EchoEngine:
-    """Returns the mean of the channels."""
+    """An engine that returns the mean of the channels."""
 
     warnings: tuple[Message, ...] = ()
 
     def __init__(self, request: EngineRequest) -> None:
-        """Take the size."""
+        """Store the network size."""
         self.side = request.settings.network_size or request.model.side or 0
         self.effective: dict[str, Value] = {"engine": "echo", "precision": "fp32"}
 
     def predict(self, network_input: NetworkInput) -> RawOutput:
-        """Average the channels."""
+        """Return the mean of the channels."""
         return cast("RawOutput", network_input.mean(axis=1, keepdims=True))
 
     def cancel(self) -> None:
-        """Do nothing: it takes no time."""
+        """Do nothing, since a prediction takes no time."""
 
     def close(self) -> None:
-        """Do nothing: it holds nothing."""
+        """Do nothing, since no resource is held."""
 
 
 def _open(request: EngineRequest) -> NetworkEngine:
-    """Open it."""
+    """Open the engine."""
     return EchoEngine(request)
 
 
@@ -72,5 +72,5 @@ SPEC = EngineSpec(
 
 
 def add() -> None:
-    """Put it into the table; before anything but the table is imported."""
+    """Add the engine to the table; call it before any module except the table is imported."""
     ENGINES[SPEC.name] = SPEC

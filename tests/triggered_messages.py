@@ -1,7 +1,7 @@
 # ruff: noqa: ARG005  # every trigger takes a folder
-"""What the program says, triggered.
+"""Triggers of the program's messages.
 
-For the table of recorded messages, and for tests of every language.
+Used by the table of recorded messages and by tests of every language.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ ELSEWHERE = Host(
 
 
 def raised(act: Callable[[], object]) -> Exception:
-    """Return what an act ends with."""
+    """Return the error that a call raises."""
     try:
         found = act()
     except Exception as error:  # noqa: BLE001  # looked at by the caller
@@ -100,35 +100,35 @@ def picture(folder: Path, name: str, **options: object) -> Path:
 
 
 def made(folder: Path) -> Path:
-    """Make a folder."""
+    """Create a folder and return it."""
     folder.mkdir()
     return folder
 
 
 def cut(path: Path, length: int) -> Path:
-    """Cut a file's end off."""
+    """Truncate a file."""
     path.write_bytes(path.read_bytes()[:length])
     return path
 
 
 def model_entry(name: str = "u2net") -> catalogue.CatalogueEntry:
-    """Return a model that is not here."""
+    """Return the catalogue entry of a model that is not installed."""
     return catalogue.read_catalogue()[name]
 
 
 def settings_error(**values: object) -> Exception:
-    """Return what is wrong with settings."""
+    """Return the error of invalid settings."""
     return raised(lambda: checked_settings(values))
 
 
 def resolved(preset: str | None, able: Machine, **given: object) -> Said:
-    """Return the warnings of settings made of a preset."""
+    """Return the warnings of the settings that a preset and other values resolve to."""
     found = requested_settings(find_preset(preset) if preset else None, given, able)
     return found[1]
 
 
 def exit_reason(code: int, log: bytes) -> Said:
-    """Return the reason of a worker that ended so."""
+    """Return the exit reason of a worker with this exit code and log."""
     with tempfile.TemporaryFile() as kept:
         kept.write(log)
         kept.flush()
@@ -150,7 +150,7 @@ def busy() -> Message:
 
 
 def full_lane(*, is_closed: bool = False) -> Said:
-    """Return the refusal of a full or closed lane."""
+    """Return the message for a full or closed lane."""
     lane = open_slots(max_waiting=-1)  # full without a task
     try:
         if is_closed:
@@ -171,13 +171,16 @@ def unwritable_cache(folder: Path) -> Said:
 
 
 def low_limit() -> Said:
-    """Return what is said of a limit of the address space."""
+    """Return the message for a low limit of the address space."""
     with mock.patch.object(address_space, "read_limit", return_value=100 * MIB):
         return address_space.refusal(address_space.WORKER_MIN_BYTES)
 
 
 def remembered(*sizes_mib: int) -> Said:
-    """Return why a setting that took the last of these is not started, with a limit of 200 MiB."""
+    """Return why the last of these settings does not start with a limit of 200 MiB.
+
+    `sizes_mib` are the known peaks.
+    """
     sides = {64 + 32 * i: size * MIB for i, size in enumerate(sizes_mib)}
     known = [
         Peak(settings=Settings(engine="onnxruntime", network_size=side), run_bytes=size, runs=3)
@@ -188,7 +191,7 @@ def remembered(*sizes_mib: int) -> Said:
 
 
 def downloaded(folder: Path, act: Callable[[], object]) -> Said:
-    """Return how a download fails on this machine, which asks a mirror where nobody listens."""
+    """Return the error of a download whose mirror refuses the connection."""
     changes = {"REMBG_HOME": str(folder), http_download.MIRROR_VARIABLE: "http://127.0.0.1:9"}
     with mock.patch.dict(os.environ, changes), mock.patch.object(download, "WAIT_BETWEEN_S", 0.0):
         os.environ.pop("U2NET_HOME", None)
@@ -196,21 +199,21 @@ def downloaded(folder: Path, act: Callable[[], object]) -> Said:
 
 
 def in_home(folder: Path, act: Callable[[], object]) -> Said:
-    """Do something where rembg's folder is this one and empty."""
+    """Call a function while rembg's model folder is `folder`, which is empty."""
     with mock.patch.dict(os.environ, {"REMBG_HOME": str(folder)}):
         os.environ.pop("U2NET_HOME", None)
         return act()
 
 
 def not_released(folder: Path) -> Said:
-    """Return how a model's file fails whose checksum is another."""
+    """Return the error of a model file with another checksum."""
     path = str(written(folder, "u2netp.onnx", b"x"))
     model = replace(catalogue.find_model("u2netp"), path=path)
     return raised(lambda: spec.verify(model))
 
 
 def left_out() -> Said:
-    """Return what a grid leaves out here."""
+    """Return the settings that a grid leaves out on this machine."""
     axes = {"engine": ("onnxruntime",), "precision": ("fp32", "bf16"), "cpu_mem_arena": (True,)}
     return grid.make_grid(axes, Settings(engine="onnxruntime"), ONNXRUNTIME).left_out
 
@@ -221,12 +224,12 @@ def exported(to: str, **knobs: object) -> Said:
 
 
 def foreground() -> Said:
-    """Return the warning of an answer of almost nothing."""
+    """Return the warning for a matte that is almost 0 everywhere."""
     return matte.foreground_warning(np.full((4, 4), 0.02, np.float32))
 
 
 def budget_error(**budgets: object) -> Said:
-    """Return what is wrong with a visitor's budgets."""
+    """Return the error of a visitor's invalid budgets."""
     values = {"memory": None, "time": None, "agreement": None, "commercial": False}
     return raised(lambda: read_budgets(**{**values, **budgets}))  # type: ignore[arg-type]
 
@@ -371,23 +374,22 @@ TRIGGERS: dict[str, Callable[[Path], Said]] = {
 
 
 def odd_tiff(folder: Path) -> Path:
-    """Write a TIFF file whose samples are complex."""
+    """Write a TIFF file with 24 bits per sample."""
     path = folder / "odd.tif"
     Image.new("L", (8, 8)).save(path)
     content = path.read_bytes()
-    # BitsPerSample (258, SHORT, 1) becomes 24
     at = content.find(b"\x02\x01\x03\x00\x01\x00\x00\x00")
     path.write_bytes(content[: at + 8] + b"\x18\x00" + content[at + 10 :])
     return path
 
 
 def made_entry() -> catalogue.CatalogueEntry:
-    """Return a model that rembg makes of another."""
+    """Return the first model that rembg converts from another model."""
     return next(one for one in catalogue.read_catalogue().values() if one.url is None)
 
 
 def folder_of(parent: Path) -> page_folder.PageFolder:
-    """Make a page's folder."""
+    """Create the page's folder."""
     return page_folder.PageFolder(parent)
 
 

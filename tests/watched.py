@@ -50,8 +50,8 @@ _STRACE = (
 _ADDRESS = re.compile(r'inet_(?:addr\("|pton\(AF_INET6, ")([^"]+)"')
 _OPENED = re.compile(r"^(?:openat|creat)\(.* = \d+<(.+)>$")
 _LOOKS_UP = re.compile(r'^openat\(.*"(/etc/resolv\.conf|/etc/hosts)"')
-# Also a semaphore, which is deleted at once, and what libraries keep in their own folder: compiled
-# code.
+# Also a semaphore, which is deleted at once, and files that libraries write in their own folder:
+# compiled code.
 _SYSTEM = (
     "/dev/null",
     "/dev/tty",
@@ -66,12 +66,13 @@ _SYSTEM = (
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A command's folders, and what was seen of it.
+    """The folders of a command, and what was observed of it.
 
     Attributes:
-        home: fresh and empty at the start.
-        scratch: its folder for temporary files.
-        work: the folder it starts in, where its output goes.
+        home: the home folder, empty at the start.
+        scratch: the folder for temporary files.
+        work: the working folder, where the output is written.
+        logs: the audit hook and the observers' logs.
     """
 
     home: Path
@@ -81,14 +82,14 @@ class Watched:
 
     @classmethod
     def under(cls, folder: Path) -> Watched:
-        """Create the folders below one."""
+        """Create the folders inside `folder`."""
         made = cls(*(folder / name for name in ("home", "scratch", "work", "logs")))
         for path in (made.home, made.scratch, made.work, made.logs):
             path.mkdir()
         return made
 
     def environment(self) -> dict[str, str]:
-        """Return an environment with nothing of this machine's user."""
+        """Return an environment without the settings of this machine's user."""
         hook = self.logs / "hook"
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(_HOOK, encoding="utf-8")
@@ -103,12 +104,12 @@ class Watched:
         }
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Return a command that runs words under strace, where it works."""
+        """Return the command line of `words`, run under strace if it works."""
         traced = [*_STRACE, "-o", str(self.logs / "strace")] if has_strace() else []
         return [*traced, *words]
 
     def run(self, *words: str, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
+        """Run a command until it exits."""
         return subprocess.run(
             self.command(words),
             cwd=self.work,
@@ -120,7 +121,7 @@ class Watched:
         )
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start a command that runs until it is ended by `end`."""
+        """Start a command; `end` ends it."""
         return subprocess.Popen(
             self.command(words),
             cwd=self.work,
@@ -131,12 +132,12 @@ class Watched:
         )
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
-        """End a command by SIGTERM; strace itself does not take it, and ends with what it traces."""
+        """End a command with SIGTERM; strace ignores it, and exits with its processes."""
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
     def contacts(self) -> list[str]:
-        """List look-ups of names and addresses outside this machine that were contacted."""
+        """List the name look-ups, and the contacted addresses outside this machine."""
         return sorted({*self._python_contacts(), *self._native_contacts()})
 
     def _python_contacts(self) -> Iterator[str]:
@@ -155,7 +156,7 @@ class Watched:
                 yield from (line for address in _ADDRESS.findall(line) if not _is_loopback(address))
 
     def written(self) -> list[Path]:
-        """List the files that were opened for writing, but for the system's own."""
+        """List the files opened for writing, except those of the system."""
         paths = [told for event, told in self._audited() if event == "open"]
         for line in self._traced():
             opened = _OPENED.match(line)
@@ -164,7 +165,7 @@ class Watched:
         return sorted({Path(path) for path in paths if not path.startswith(_SYSTEM)})
 
     def outside(self, *allowed: Path) -> list[Path]:
-        """List what was written outside some folders, and what was left of temporary files."""
+        """List the files written outside some folders, and the remaining temporary files."""
         inside = (self.scratch, self.logs, *allowed)
         left = [path for folder in (self.home, self.scratch) for path in folder.rglob("*")]
         return [
@@ -190,7 +191,7 @@ def _is_below(path: Path, folders: Sequence[Path]) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether an address, as a number, is this machine's own; a name never is."""
+    """Return whether a numeric address is this machine's own; False for a name."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -200,7 +201,7 @@ def _is_loopback(host: str) -> bool:
 
 @cache
 def has_strace() -> bool:
-    """Return whether strace is installed and may trace."""
+    """Return whether strace is installed and permitted to trace."""
     return (
         bool(shutil.which("strace"))
         and subprocess.run(
