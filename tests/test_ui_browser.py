@@ -1,6 +1,6 @@
-"""The page in a real browser: what a visitor does, and what they see.
+"""The page in a real browser: the actions of a visitor and what the page shows.
 
-Needs Chromium (Debian's package `chromium`, or $CHROMIUM); without one these are skipped.
+The tests need Chromium (Debian's package `chromium`, or $CHROMIUM) and are skipped without it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ FLAGS = [
 ]
 RUN_TIMEOUT_MS = 30_000
 REMOVE = "#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']"
-# Asks for much, so that there is time to look, and repeated to cancel and to leave.
+# A large size makes a run long enough to observe; repeated, also to cancel it or to leave.
 SLOW_SIZE = "768"
 
 pytestmark = [
@@ -68,27 +68,27 @@ pytestmark = [
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def health(address: str) -> dict[str, object]:
-    """Ask a server how it is."""
+    """Return the response of a server's /healthz."""
     with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:
         content: dict[str, object] = json.load(answer)
         return content
 
 
 class SlowMirror(http.server.BaseHTTPRequestHandler):
-    """Has silueta's size, and other bytes: five seconds' worth of them; nothing else."""
+    """Serves silueta.onnx slowly, with the right size and wrong content; else status 404."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the file or an error."""
         if not self.path.endswith("/silueta.onnx"):
             self.send_error(404)
             return
@@ -104,9 +104,9 @@ class SlowMirror(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the page as `python app.py` does, and give its address.
+    """Serve the page as `python app.py` does, and return its address.
 
-    Models come from a mirror of ours.
+    Models come from a local mirror.
     """
     mirror = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowMirror)
     mirror.daemon_threads = True
@@ -152,7 +152,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def small_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a picture whose subject is small."""
+    """Create a picture with a small subject."""
     path = tmp_path_factory.mktemp("small") / "small.png"
     picture = Image.new("RGB", (960, 540), (200, 205, 210))
     with Image.open(ASTRONAUT.with_name("coffee.png")) as coffee:
@@ -162,7 +162,7 @@ def small_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Visitor:
-    """A tab, and what it heard from the browser's console."""
+    """A tab, the errors of its scripts, and its requests to other servers."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         """Open a tab."""
@@ -174,12 +174,12 @@ class Visitor:
         self.page.on("request", lambda asked: self._look(asked.url, address))
 
     def _look(self, url: str, address: str) -> None:
-        """Note a request to anywhere else."""
+        """Record a request to another server."""
         if not url.startswith((address, "data:", "blob:")):
             self.foreign.append(url)
 
     def come(self, url: str) -> Page:
-        """Open the page and wait until it has greeted."""
+        """Open the page and wait until it has loaded."""
         self.page.goto(url)
         self.page.wait_for_selector("[data-example]")
         self.page.wait_for_selector("#preset-note p")
@@ -199,12 +199,12 @@ class Visitor:
         self.page.wait_for_selector("#picture img")
 
     def run(self, number: int = 1) -> None:
-        """Press Run and wait for what came of it."""
+        """Press Run and wait for the result."""
         self.page.click("#run")
         self.done(number)
 
     def done(self, number: int) -> None:
-        """Wait for a turn's figures."""
+        """Wait for the figures and the viewer of a run."""
         self.page.wait_for_selector(
             f".rt-result[data-state=done][data-turn='{number}']", timeout=RUN_TIMEOUT_MS
         )
@@ -232,15 +232,15 @@ class Visitor:
         )
 
     def text(self, selector: str) -> str:
-        """Give what stands in a part of the page."""
+        """Return the text of a part of the page."""
         return self.page.locator(selector).first.inner_text()
 
 
 @pytest.fixture
 def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
-    """Give a visitor at 1440 x 900 with an English browser.
+    """Return a visitor at 1440 x 900 with an English browser.
 
-    No script may fail, nothing may be fetched from outside.
+    The fixture checks that no script fails and that no other server is contacted.
     """
     with browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US") as context:
         visitor = Visitor(context, address)
@@ -250,7 +250,7 @@ def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
 
 
 def test_upload_run_look_and_download(visitor: Visitor, address: str) -> None:
-    """A picture goes in; the cut-out is seen beside the original, with its figures, and comes down whole."""
+    """A run shows the cut-out beside the original with figures, and the download is complete."""
     page = visitor.come(address)
     assert page.is_visible("text=Your cut-out appears here.")
     visitor.take(ASTRONAUT)
@@ -273,9 +273,9 @@ def test_upload_run_look_and_download(visitor: Visitor, address: str) -> None:
 
 
 def test_the_cutout_is_a_mask_over_the_picture(visitor: Visitor, address: str) -> None:
-    """Which nobody can drag or save as if it were the cut-out.
+    """The viewer shows the cut-out as a mask over the picture, so it cannot be dragged or saved.
 
-    A second run of the picture fetches no picture again.
+    A second run of the picture requests no picture again.
     """
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
@@ -306,7 +306,7 @@ def test_the_cutout_is_a_mask_over_the_picture(visitor: Visitor, address: str) -
 
 
 def test_a_browser_without_masks_gets_the_cutout_itself(browser: Browser, address: str) -> None:
-    """As WebP; it tells the server so when it loads the page."""
+    """The cut-out is a WebP; the browser reports its missing support when it loads the page."""
     with browser.new_context(locale="en-US") as context:
         context.add_init_script("CSS.supports = () => false")
         visitor = Visitor(context, address)
@@ -324,7 +324,7 @@ def test_a_browser_without_masks_gets_the_cutout_itself(browser: Browser, addres
 
 
 def test_the_first_screen_holds_all_that_matters(visitor: Visitor, address: str) -> None:
-    """Picture, Run, result and numbers stand within 1440 x 900 without scrolling."""
+    """Picture, Run, result and numbers are visible at 1440 x 900 without scrolling."""
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.run()
@@ -336,7 +336,7 @@ def test_the_first_screen_holds_all_that_matters(visitor: Visitor, address: str)
 
 
 def test_the_wipe_moves_by_keyboard(visitor: Visitor, address: str) -> None:
-    """The slider is a range input with a name: arrows move it, Home and End go to its ends."""
+    """The slider is a range input with a name; arrows move it, Home and End go to its ends."""
     page = visitor.come(address)
     visitor.take_example("chelsea")
     visitor.run()
@@ -354,9 +354,9 @@ def test_the_wipe_moves_by_keyboard(visitor: Visitor, address: str) -> None:
 @pytest.mark.slow
 @pytest.mark.alone
 def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address: str) -> None:
-    """While it runs the figures change several times a second.
+    """The figures change several times per second during a run.
 
-    After it the curve's peak is what runs.json says.
+    After the run, the curve's peak equals that in the JSON file.
     """
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
@@ -384,9 +384,9 @@ def test_the_curve_is_live_and_its_peak_is_the_results(visitor: Visitor, address
 
 
 def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -> None:
-    """With OpenVINO the arena cannot be set and says why.
+    """With OpenVINO the arena is disabled with the reason.
 
-    With ONNX Runtime it can, and the run obeys.
+    With ONNX Runtime it is enabled, and the run uses it.
     """
     page = visitor.come(address)
     visitor.take_example("coffee")
@@ -410,9 +410,9 @@ def test_an_engine_greys_what_it_cannot_honour(visitor: Visitor, address: str) -
 def test_a_small_subject_is_run_again_on_its_box(
     visitor: Visitor, address: str, small_subject: Path
 ) -> None:
-    """The note's button works by keyboard.
+    """The button of the note works by keyboard and starts a run with focus auto.
 
-    The next run looks again, says so, and the form shows focus auto.
+    The run reports the focus, and the form shows it.
     """
     page = visitor.come(f"{address}/?preset=fastest")
     visitor.open_expert()
@@ -440,10 +440,7 @@ def test_a_small_subject_is_run_again_on_its_box(
 
 
 def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> None:
-    """A model that is not on disk and an absent execution provider.
-
-    Told in the list and under the preset.
-    """
+    """A missing model and a missing provider are marked in the list and under the preset."""
     page = visitor.come(address)
     visitor.open_expert()
     page.click("#knob-engine input[value=onnxruntime]")
@@ -462,9 +459,9 @@ def test_what_is_not_here_says_how_to_get_it(visitor: Visitor, address: str) -> 
 
 
 def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: str) -> None:
-    """A pinned run is what the others are held against.
+    """Other runs are compared with the pinned run.
 
-    A click brings a run's picture and settings back.
+    A click on a run restores its picture and settings.
     """
     page = visitor.come(address)
     visitor.take_example("coffee")
@@ -476,7 +473,7 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
     visitor.run(2)
     page.wait_for_timeout(300)  # Gradio ignores a click until the run's event has ended
     page.hover("#run")
-    page.mouse.down(click_count=2)  # the second half of a double click: it begins no third run
+    page.mouse.down(click_count=2)  # the second half of a double click starts no third run
     page.mouse.up(click_count=2)
     page.wait_for_timeout(300)
     playwright.expect(page.locator(".rt-result")).to_have_attribute("data-state", "done")
@@ -496,7 +493,7 @@ def test_runs_are_pinned_compared_and_brought_back(visitor: Visitor, address: st
 
 
 def test_repeat_tells_a_spread(visitor: Visitor, address: str) -> None:
-    """Five runs in a row give a median, a range and how many they were."""
+    """Five repeated runs show a median, a range and their number."""
     page = visitor.come(address)
     visitor.take_example("coffee")
     page.click("#repeat")
@@ -506,7 +503,7 @@ def test_repeat_tells_a_spread(visitor: Visitor, address: str) -> None:
 
 
 def test_a_run_is_cancelled_and_the_next_one_works(visitor: Visitor, address: str) -> None:
-    """Escape stops a run, it is told in its place, and the buttons are alive."""
+    """Escape cancels a run, the result shows it, and the buttons work."""
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
     visitor.slow_down()
@@ -524,7 +521,7 @@ def test_a_run_is_cancelled_and_the_next_one_works(visitor: Visitor, address: st
 
 @pytest.mark.alone
 def test_a_visitor_who_leaves_frees_the_slot(browser: Browser, address: str) -> None:
-    """Within a second of the tab's closing nothing runs any more."""
+    """No run is left about a second after the tab is closed."""
     with browser.new_context(locale="en-US") as context:
         visitor = Visitor(context, address)
         visitor.come(address)
@@ -542,13 +539,13 @@ def test_a_visitor_who_leaves_frees_the_slot(browser: Browser, address: str) -> 
 
 @pytest.mark.slow
 def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> None:
-    """Who presses Run while another runs is told which place they have, and gets their turn."""
+    """A visitor who presses Run during another run sees the queue position, and the run follows."""
     with browser.new_context(locale="en-US") as context:
         first, second = Visitor(context, address), Visitor(context, address)
         first.come(address)
         first.take(ASTRONAUT)
         first.slow_down()
-        second.come(f"{address}/?preset=balanced")  # not what the first one's browser keeps
+        second.come(f"{address}/?preset=balanced")  # not the stored settings of the first
         second.page.click("[data-example=coffee]")
         second.page.wait_for_selector("#picture img")
         first.page.click("#repeat")
@@ -565,9 +562,9 @@ def test_a_waiting_visitor_sees_their_place(browser: Browser, address: str) -> N
 def test_a_new_picture_takes_the_place_of_the_result(
     visitor: Visitor, address: str, tmp_path: Path
 ) -> None:
-    """At once, with a preview where the browser shows none.
+    """A new picture replaces the result at once, with a preview if the browser cannot show it.
 
-    A bad file is refused beside it, and the next run works.
+    An invalid file is rejected beside the upload, and the next run works.
     """
     page = visitor.come(address)
     visitor.take_example("coffee")
@@ -582,17 +579,17 @@ def test_a_new_picture_takes_the_place_of_the_result(
     )
     page.click(REMOVE)
     playwright.expect(page.locator("#picture img")).to_have_count(0)
-    page.wait_for_timeout(300)  # what the server would have said to it
+    page.wait_for_timeout(300)  # time for a response of the server to the removal
     assert "Run 1 · coffee.png" in visitor.text(".rt-status")
     assert page.locator(".rt-download").is_visible()
     page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
     page.wait_for_function(shown, arg=300)
     assert page.get_attribute(".rt-viewer", "data-mode") == "picture"
     download = page.locator(".rt-download")
-    assert download.is_hidden()  # at once: a fading link would give the previous cut-out
+    assert download.is_hidden()  # at once: a fading link would download the previous cut-out
     assert download.evaluate("(link) => getComputedStyle(link).transitionDuration") == "0s"
     playwright.expect(page.locator(".rt-status")).to_have_text("Ready: small.tif, 300 × 200 px")
-    page.click(REMOVE)  # not run: nothing is left of it
+    page.click(REMOVE)  # not run yet, so it is removed completely
     playwright.expect(page.locator(".rt-status")).to_have_text("No picture chosen")
     playwright.expect(page.locator(".rt-viewer")).to_have_attribute("data-mode", "empty")
     page.set_input_files("#picture input[type=file]", str(tmp_path / "small.tif"))
@@ -602,7 +599,7 @@ def test_a_new_picture_takes_the_place_of_the_result(
         "() => { window.rembgTuner.uploaded({ path: 'a.png' }); return"
         " getComputedStyle(document.querySelector('.rt-figures b')).visibility; }"
     )
-    assert page.evaluate(old) == "hidden"  # until the answer about the upload
+    assert page.evaluate(old) == "hidden"  # until the response to the upload
     playwright.expect(page.locator(".rt-status")).to_be_visible()
     page.click(REMOVE)
     page.set_input_files("#picture input[type=file]", str(tmp_path / "great.png"))
@@ -622,7 +619,7 @@ def test_a_new_picture_takes_the_place_of_the_result(
 
 @pytest.mark.slow
 def test_a_picture_that_is_chosen_again_is_new(visitor: Visitor, address: str) -> None:
-    """Its result has left, for a reload too, and a removal leaves nothing."""
+    """The previous result is removed, also after a reload, and a removal leaves no picture."""
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.run()
@@ -640,7 +637,7 @@ def test_a_picture_that_is_chosen_again_is_new(visitor: Visitor, address: str) -
 def test_a_picture_taken_away_during_its_run_leaves_the_viewer(
     visitor: Visitor, address: str
 ) -> None:
-    """Once the run has ended without a cut-out; the reason stays."""
+    """The viewer is empty after a run that ended without a cut-out, and the reason remains."""
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
     visitor.slow_down()
@@ -655,7 +652,7 @@ def test_a_picture_taken_away_during_its_run_leaves_the_viewer(
 
 @pytest.mark.slow
 def test_run_takes_what_is_chosen_at_the_click(visitor: Visitor, address: str) -> None:
-    """A preset and an example that were chosen a moment before Run are what runs, however late the answers come."""
+    """Run uses the preset and the example chosen just before, however late the responses come."""
     page = visitor.come(address)
     visitor.take_example("coffee")
     choose_and_run = """([name, wait]) => {
@@ -684,9 +681,9 @@ def test_run_takes_what_is_chosen_at_the_click(visitor: Visitor, address: str) -
 
 @pytest.mark.slow
 def test_a_reload_keeps_the_visit(visitor: Visitor, browser: Browser, address: str) -> None:
-    """Runs, pin, picture and result; a row restores its picture and settings.
+    """A reload keeps runs, pin, picture and result, and a row restores its picture and settings.
 
-    Another visitor sees none of it.
+    Another visitor sees nothing of the visit.
     """
     page = visitor.come(address)
     visitor.take_example("coffee")
@@ -712,7 +709,7 @@ def test_a_reload_keeps_the_visit(visitor: Visitor, browser: Browser, address: s
     with browser.new_context(locale="en-US") as context:
         other = Visitor(context, address).come(address)
         assert other.locator("[data-row]").count() == 0
-        # a duplicated tab has a copy of the storage, but was never left
+        # a duplicated tab has a copy of the storage, but the original tab was not closed
         stored = {"rembg-tuner.visit": token, "rembg-tuner.runs": "1"}
         copy = "(stored) => { for (const key in stored) sessionStorage.setItem(key, stored[key]); }"
         double = context.new_page()
@@ -721,7 +718,7 @@ def test_a_reload_keeps_the_visit(visitor: Visitor, browser: Browser, address: s
         double.wait_for_selector("#runs .rt-empty")
         assert double.locator("[data-row]").count() == 0
         assert double.evaluate("() => sessionStorage.getItem('rembg-tuner.visit')") != token
-        # as after an hour: the tab had runs, and the server knows its token no more
+        # as after an hour: the tab had runs, and the server no longer knows its token
         other.evaluate("() => sessionStorage.setItem('rembg-tuner.runs', '1')")
         other.reload()
         playwright.expect(other.locator(".rt-ended")).to_contain_text("earlier visit has ended")
@@ -729,7 +726,7 @@ def test_a_reload_keeps_the_visit(visitor: Visitor, browser: Browser, address: s
 
 @pytest.mark.slow
 def test_nothing_of_the_original_shows_around_the_cutout(browser: Browser, address: str) -> None:
-    """A pure magenta original under an empty cut-out leaves no tinted pixel, at odd widths and scale factors."""
+    """A magenta original under an empty cut-out shows no tint, at odd widths and scale factors."""
     swap = """() => {
         const fill = (colour) => {
             const canvas = Object.assign(document.createElement('canvas'), {width: 1023, height: 767});
@@ -767,7 +764,7 @@ def test_nothing_of_the_original_shows_around_the_cutout(browser: Browser, addre
 
 @pytest.mark.slow
 def test_the_mask_is_as_true_as_the_webp(browser: Browser, address: str, tmp_path: Path) -> None:
-    """Along the edge, rendered on three backdrops, both are compared with the lossless cut-out scaled alike."""
+    """Along the edge, mask and WebP on three backdrops are compared with the lossless cut-out."""
     with Image.open(COFFEE) as cup:
         large = cup.convert("RGB").resize((1920, 1280), Image.Resampling.BICUBIC)
     # a camera's grain: with much more, JPEG loses to WebP everywhere
@@ -792,7 +789,7 @@ def test_the_mask_is_as_true_as_the_webp(browser: Browser, address: str, tmp_pat
             with page.expect_download() as waiting:
                 page.click(".rt-download")
             with Image.open(waiting.value.path()) as whole:
-                # premultiplied while it is scaled, so that the background's colours do not come in
+                # premultiplied during scaling, so that the background's colours do not mix in
                 lossless = (
                     whole.convert("RGBa")
                     .resize((1600, 1067), Image.Resampling.LANCZOS)
@@ -822,9 +819,9 @@ def test_the_mask_is_as_true_as_the_webp(browser: Browser, address: str, tmp_pat
 
 @pytest.mark.slow
 def test_keys_keep_the_focus_and_leave_the_run(visitor: Visitor, address: str) -> None:
-    """Ctrl+Enter runs with the number that is being typed and stays there.
+    """Ctrl+Enter runs with the number that is being typed, and the focus remains.
 
-    Esc closes a list first, then cancels.
+    Esc closes an open list first, then cancels the run.
     """
     page = visitor.come(address)
     visitor.take_example("coffee")
@@ -859,12 +856,12 @@ def test_keys_keep_the_focus_and_leave_the_run(visitor: Visitor, address: str) -
 
 
 def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> None:
-    """Run without a picture, and a knob out of its range, each get a sentence where the result would be."""
+    """A run without a picture and a knob out of range each show a message."""
     page = visitor.come(address)
     page.click("#run")
     page.wait_for_selector(".rt-alert")
     assert "choose a picture first" in visitor.text(".rt-alert")
-    assert page.locator("#result [role=alert]").count() == 0  # a hint, and no alarm
+    assert page.locator("#result [role=alert]").count() == 0  # a hint, not an alert
     visitor.open_expert()
     visitor.knob("timeout_s", "500")
     playwright.expect(page.locator("#preset-note")).to_contain_text(
@@ -873,7 +870,7 @@ def test_no_picture_and_bad_numbers_are_told(visitor: Visitor, address: str) -> 
 
 
 def test_a_picture_is_pasted(visitor: Visitor, address: str) -> None:
-    """Anywhere on the page, and in the place of one that is there."""
+    """A picture can be pasted anywhere on the page, and it replaces the current one."""
     page = visitor.come(address)
     content = (ROOT / "rembg_tuner/web/pages/assets/chelsea.webp").read_bytes()
     for name in ("first.webp", "second.webp"):
@@ -892,7 +889,7 @@ def test_a_picture_is_pasted(visitor: Visitor, address: str) -> None:
 
 
 def test_settings_come_back_on_reload(visitor: Visitor, address: str) -> None:
-    """The visitor's last settings are kept in their browser."""
+    """The visitor's last settings are kept in the browser."""
     page = visitor.come(address)
     page.click("#detail input[value='192']")
     playwright.expect(page.locator("#preset-note")).to_contain_text("network size 192 px")
@@ -903,7 +900,7 @@ def test_settings_come_back_on_reload(visitor: Visitor, address: str) -> None:
 
 
 def test_a_backdrop_is_in_the_download(visitor: Visitor, address: str) -> None:
-    """On white: the viewer shows it at once, and the worker writes the picture without transparency."""
+    """The viewer shows white at once, and the download is a picture without transparency."""
     page = visitor.come(address)
     visitor.take_example("coffee")
     visitor.run()
@@ -917,7 +914,7 @@ def test_a_backdrop_is_in_the_download(visitor: Visitor, address: str) -> None:
 
 @pytest.mark.parametrize("how", ["address", "browser"])
 def test_the_page_speaks_chinese(browser: Browser, address: str, how: str) -> None:
-    """By ?lang=zh or by the browser's own choice: widgets, results and errors."""
+    """?lang=zh or the browser's language selects Chinese for widgets, results and errors."""
     locale = "zh-CN" if how == "browser" else "en-US"
     with browser.new_context(locale=locale) as context:
         visitor = Visitor(context, address)
@@ -934,7 +931,7 @@ def test_the_page_speaks_chinese(browser: Browser, address: str, how: str) -> No
 
 
 def test_a_phone_and_the_dark(browser: Browser, address: str) -> None:
-    """At 390 px nothing runs out of the page; in the dark the ground is dark and the text light."""
+    """At 390 px the page does not scroll sideways; the dark theme has light text on dark."""
     with browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme="dark", locale="en-US", has_touch=True
     ) as context:
@@ -962,7 +959,7 @@ def test_a_phone_and_the_dark(browser: Browser, address: str) -> None:
 
 
 def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
-    """The second tab says what doctor says."""
+    """The System tab shows the same report as doctor."""
     page = visitor.come(address)
     page.get_by_role("tab", name="System").click()
     page.wait_for_selector(".rt-machine", timeout=RUN_TIMEOUT_MS)
@@ -974,9 +971,9 @@ def test_the_machine_is_told(visitor: Visitor, address: str) -> None:
 @pytest.mark.slow
 @pytest.mark.alone
 def test_number_formats_are_timed_with_a_button(visitor: Visitor, address: str) -> None:
-    """What `auto` is, the timing as it goes on, and its end.
+    """The tab shows the meaning of `auto`, the progress of the timing, and its result.
 
-    Times, or that the machine was busy.
+    The result has the times, or reports that other work ran.
     """
     page = visitor.come(address)
     page.get_by_role("tab", name="System").click()
@@ -993,7 +990,7 @@ def test_number_formats_are_timed_with_a_button(visitor: Visitor, address: str) 
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) -> None:
-    """What is here and what is not, a bar that moves, a stop that keeps what came, a wrong file's sentence."""
+    """The tab lists models, shows a download's progress, can stop and resume, and reports errors."""
     page = visitor.come(address)
     page.get_by_role("tab", name="Models").click()
     page.wait_for_selector(".rt-models li.rt-here")
@@ -1015,7 +1012,7 @@ def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) 
     page.click("[data-stop=silueta]")
     page.wait_for_selector("[data-get=silueta]")
     assert page.locator(".rt-models .rt-failed").count() == 0
-    page.click("[data-get=silueta]")  # goes on, and the whole is not the released file
+    page.click("[data-get=silueta]")  # continues; the complete file is not the released one
     page.wait_for_selector(".rt-models .rt-failed", timeout=RUN_TIMEOUT_MS)
     assert "different file than the released silueta.onnx" in visitor.text(".rt-models .rt-failed")
     page.click("[data-get=u2net_human_seg]")
@@ -1024,17 +1021,17 @@ def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) 
 
 
 def test_a_number_format_says_how_far_it_is_from_fp32(visitor: Visitor, address: str) -> None:
-    """The figure stands beside the choice, what this CPU or engine lacks is greyed, and one of them runs."""
+    """Each format shows its difference, missing formats are disabled, and one of them runs."""
     page = visitor.come(address)
     visitor.open_expert()
     says = "(text) => document.querySelector('#knob-precision').textContent.includes(text)"
     page.click("#knob-engine input[value=onnxruntime]")
     page.wait_for_function(says, arg="int8 · Δ")
-    # How ncnn's bf16 weights are stored is no matter of the CPU: any has it.
+    # ncnn's bf16 concerns the storage of weights, so every CPU supports it.
     page.click("#knob-engine input[value=ncnn]")
     page.wait_for_function(says, arg="bf16 · Δ 0.0")
     page.wait_for_function(says, arg="int8 · not in this engine")
-    visitor.knob("network_size", "64")  # is converted in half the time
+    visitor.knob("network_size", "64")  # converts in half the time
     page.click("#knob-precision input[value=bf16]")
     visitor.take_example("astronaut")
     visitor.run()
@@ -1057,7 +1054,7 @@ def arrows_follow_places(page: Page) -> None:
 
 
 def settings_in_use(page: Page) -> Settings:
-    """Return the settings of the trial that the sweep's button exports, from the sweep's own file."""
+    """Return the settings of the trial that the sweep's button exports, read from its JSON file."""
     with page.expect_download() as waiting:
         page.click(".rt-files a[download='trials.json']")
     trials = json.loads(Path(waiting.value.path()).read_text())["trials"]
@@ -1067,7 +1064,7 @@ def settings_in_use(page: Page) -> Settings:
 
 
 def preset_in(compose: str) -> Settings:
-    """Return the settings of the preset that a compose file's image holds."""
+    """Return the settings of the preset in a compose file's image."""
     build = yaml.safe_load(compose)["services"]["rembg-tuner"]["build"]
     [line] = [line for line in build["dockerfile_inline"].splitlines() if "printf" in line]
     words = shlex.split(line)
@@ -1077,11 +1074,11 @@ def preset_in(compose: str) -> Settings:
 
 @pytest.mark.slow
 def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str) -> None:
-    """A picture, a sweep, its plot, another trial looked at by keyboard, a budget, and the file that ships it."""
+    """A picture, a sweep, its plot, keyboard use, a budget, and the exported compose file."""
     page = visitor.come(address)
     visitor.take(ASTRONAUT)
     page.get_by_role("tab", name="Deploy").click()
-    page.wait_for_timeout(300)  # what opening it asks the server for
+    page.wait_for_timeout(300)  # the requests that opening the tab sends
     assert page.locator("#deployed .rt-void").count() == 1
     page.get_by_role("tab", name="Sweep").click()
     for axis, value in (
@@ -1136,7 +1133,7 @@ def test_from_upload_to_an_exported_compose_file(visitor: Visitor, address: str)
 
 @pytest.mark.slow
 def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> None:
-    """The slider, the zoom that moves together, the differences, the table."""
+    """The slider, the shared zoom, the differences and the table work."""
     page = visitor.come(address)
     visitor.take_example("coffee")
     page.get_by_role("tab", name="Compare").click()
@@ -1156,7 +1153,7 @@ def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> N
     assert len(set(origins)) == 1
     assert "matrix(4" in origins[0]
     page.locator(".rt-loupe").nth(2).focus()
-    page.keyboard.press("ArrowRight")  # the keyboard moves what all of them show
+    page.keyboard.press("ArrowRight")  # the keyboard moves the view of all of them
     moved = page.evaluate(
         "() => getComputedStyle(document.querySelector('.rt-compare')).getPropertyValue('--x')"
     )
@@ -1170,7 +1167,7 @@ def test_settings_are_compared_side_by_side(visitor: Visitor, address: str) -> N
 
 
 def test_each_group_of_radios_is_one_tab_stop(visitor: Visitor, address: str) -> None:
-    """Gradio's radios and the page's own: the arrow keys choose, Tab leaves the group."""
+    """In Gradio's radios and the page's own, arrow keys choose, and Tab leaves the group."""
     page = visitor.come(address)
     visitor.open_expert()
     names = page.evaluate(
@@ -1196,14 +1193,14 @@ def test_each_group_of_radios_is_one_tab_stop(visitor: Visitor, address: str) ->
 
 
 def test_a_preset_without_its_model_is_greyed_and_refused(visitor: Visitor, address: str) -> None:
-    """A link to it, the list, and Compare's choices: each says that the model is not installed."""
+    """A link, the list and the choices of Compare report that the model is not installed."""
     page = visitor.come(f"{address}/?preset=studio")
     reason = page.locator("#preset-note [role=alert]")
     playwright.expect(reason).to_contain_text("preset studio cannot run here: model u2net")
     page.click("#preset input")
     option = page.get_by_role("option", name="gpu-server · model u2net is not installed")
     playwright.expect(option).to_have_attribute("aria-disabled", "true")
-    option.click(force=True)  # Playwright waits for what is disabled
+    option.click(force=True)  # Playwright waits for disabled elements
     playwright.expect(reason).to_contain_text("preset gpu-server cannot run here: model u2net")
     playwright.expect(page.locator("#preset input")).to_have_value("balanced")
     page.get_by_role("tab", name="Compare").click()

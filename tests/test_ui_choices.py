@@ -1,4 +1,4 @@
-"""What a visitor's form may ask of the machine."""
+"""The settings that a visitor's form allows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize("preset", read_presets())
 def test_an_untouched_form_is_its_preset(preset: str) -> None:
-    """Every preset goes through the form as it is."""
+    """Every preset passes through the form unchanged."""
     settings = preset_settings(preset)
     assert form_settings(preset, dict(fill_form(settings)))[0] == settings
 
@@ -47,19 +47,19 @@ def test_an_untouched_form_is_its_preset(preset: str) -> None:
     )
 )
 def test_a_form_holds_any_settings(settings: Settings) -> None:
-    """What is filled in comes out."""
+    """The form returns the settings that it was filled with."""
     assert parse_form(dict(fill_form(settings))) == settings.to_dict()
     assert form_settings("balanced", dict(fill_form(settings)))[0] == settings
 
 
 def test_a_greyed_knob_is_not_looked_at() -> None:
-    """What another engine left in a widget does not stop a run."""
+    """The value of a knob that the engine does not support is ignored."""
     form = dict(fill_form(preset_settings("balanced"))) | {"cpu_mem_arena": False}
     assert form_settings("balanced", form)[0].cpu_mem_arena is True
 
 
 def test_numbers_as_a_browser_sends_them() -> None:
-    """Whole floats are whole numbers, an emptied field is nothing, a part of a thread is refused."""
+    """Whole floats become integers, an empty field becomes the default, fractions are rejected."""
     form = dict(fill_form(preset_settings("balanced")))
     changed = form | {
         "max_side": 512.0,
@@ -109,14 +109,14 @@ def test_numbers_as_a_browser_sends_them() -> None:
 def test_what_a_visitor_may_not_ask_is_refused(
     given_knobs: dict[str, object], message: str
 ) -> None:
-    """With the value given and what is allowed."""
+    """The error has the given value and the allowed ones."""
     with pytest.raises(SettingsError) as caught:
         visitor_settings("balanced", given_knobs)
     assert message in str(caught.value)
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    """By name, with those that are known."""
+    """The error has the name and the known presets."""
     with pytest.raises(PresetError, match="there is no preset 'x'; the presets are balanced"):
         visitor_settings("x", {})
 
@@ -128,7 +128,7 @@ def test_an_unknown_preset_is_refused() -> None:
     )
 )
 def test_any_form_is_settings_or_a_sentence(form: dict[str, object]) -> None:
-    """Whatever a browser sends, nothing else is raised."""
+    """Invalid input raises SettingsError and no other exception."""
     try:
         settings, _ = form_settings("balanced", form)
     except SettingsError:
@@ -137,9 +137,9 @@ def test_any_form_is_settings_or_a_sentence(form: dict[str, object]) -> None:
 
 
 def test_the_pixel_limit_is_the_formats(tmp_path: Path) -> None:
-    """More for what goes in strips than for what is decoded whole.
+    """The limit is higher for formats that are read in strips than for others.
 
-    What is no picture is refused by its name.
+    A file that is not a picture is rejected by its name.
     """
     assert max_pixels_of(ROOT / "examples" / "coffee.png") == LIMITS.strip_pixels
     gif = tmp_path / "a.gif"

@@ -1,7 +1,4 @@
-"""The Deploy tab without a browser.
-
-Which setting is shipped, and what the first line says of it.
-"""
+"""The Deploy tab without a browser: the exported setting and the first line about it."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.cut_tab.layout import CutWidgets
     from rembg_tuner.web.pages.desk import Desk
 
-# The second is recommended, the third costs more, the first looks wrong.
+# The second is recommended, the third costs more, the first has too low an agreement.
 TRIALS = (
     make_trial(0, 100, 0.05, 0.60),
     make_trial(1, 150, 0.10, 0.99),
@@ -48,10 +45,10 @@ BUDGETS: dict[str, dict[str, Any]] = {"any": ANY, "impossible": {**ANY, "memory"
 
 
 class Deploy:
-    """A Deploy tab with one visitor, who may have swept."""
+    """A Deploy tab with one visitor and optional trials of a sweep."""
 
     def __init__(self, folder: Path, *trials: Trial, language: str = "en") -> None:
-        """Open it."""
+        """Open the tab."""
         self.visitor = Visitor(language=language)
         desk = cast(
             "Desk",
@@ -60,7 +57,7 @@ class Deploy:
                 folder=SimpleNamespace(new_job=lambda: folder),
             ),
         )
-        # Values are read by widget; a name does as well.
+        # Values are read by widget, and a name can replace a widget.
         cut = SimpleNamespace(
             picture="picture", preset="preset", knobs={name: name for name in KNOBS}
         )
@@ -74,19 +71,19 @@ class Deploy:
             self.visitor.sweeping = LongTask(folder=folder, progress=progress)
 
     def write(self, budgets: str = "any") -> str:
-        """Press the button, for an env file; give what is shown, as text."""
+        """Press the button for an env file, and return the text that is shown."""
         values = {"target": "env", "preset": None, **dict.fromkeys(KNOBS), **BUDGETS[budgets]}
         html = self.tab.write(values, cast("gr.Request", None))
         return unescape(re.sub(r"<[^>]+>", " ", html))
 
 
 def first_line(shown: str) -> str:
-    """Give the first line of what is shown."""
+    """Return the first line of the shown text."""
     return shown.strip().partition("\n")[0]
 
 
 def test_the_recommended_setting_is_shipped_whatever_was_looked_at(tmp_path: Path) -> None:
-    """A dot that was only looked at changes nothing.
+    """Viewing another trial does not change the exported setting.
 
     The first line says that it is the recommended one.
     """
@@ -107,7 +104,7 @@ def test_the_recommended_setting_is_shipped_whatever_was_looked_at(tmp_path: Pat
 def test_a_setting_that_was_taken_is_shipped(
     number: int, begins: str, figures: str, tmp_path: Path
 ) -> None:
-    """Until another is taken, whatever is looked at afterwards; the first line says which."""
+    """A chosen trial is exported until another is chosen, and the first line names it."""
     deploy = Deploy(tmp_path, *TRIALS)
     take_trial(deploy.visitor, number)
     show_trial(deploy.visitor, 0)
@@ -117,9 +114,9 @@ def test_a_setting_that_was_taken_is_shipped(
 
 
 def test_nothing_is_shipped_where_nothing_fits_unless_it_was_taken(tmp_path: Path) -> None:
-    """The nearest is named with what it misses, and no file is written.
+    """The nearest setting is shown with the missed budgets, and no file is written.
 
-    One that was taken is, with the same words.
+    A chosen setting is exported, with the same explanation.
     """
     deploy = Deploy(tmp_path, *TRIALS)
     said = deploy.write("impossible")
@@ -135,7 +132,7 @@ def test_nothing_is_shipped_where_nothing_fits_unless_it_was_taken(tmp_path: Pat
 
 
 def test_a_taken_setting_that_failed_is_not_shipped(tmp_path: Path) -> None:
-    """It has no figures."""
+    """A failed trial has no figures, so the tab reports the failure."""
     deploy = Deploy(tmp_path, *TRIALS, FAILED)
     take_trial(deploy.visitor, FAILED.number)
     assert "The trial of the chosen setting failed" in deploy.write()
@@ -146,7 +143,7 @@ def test_a_taken_setting_that_failed_is_not_shipped(tmp_path: Path) -> None:
 def test_without_a_measured_sweep_the_first_tab_is_shipped(
     language: str, trials: tuple[Trial, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the first line says so, in either language."""
+    """The first line says that the form is exported, in each language."""
     monkeypatch.setattr(
         "rembg_tuner.web.pages.deploy_tab.form_settings", lambda *_: (Settings(), ())
     )

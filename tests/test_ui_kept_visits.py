@@ -1,4 +1,4 @@
-"""Visits over a reload: found again by the tab's token only, for an hour, and no more than so many."""
+"""Visits across reloads: found by the tab's token only, for an hour, up to a maximum."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ TOKEN = "0123456789abcdef" * 2
 
 
 def session(name: str) -> gr.Request:
-    """Make the request of a session."""
+    """Return a request of a session."""
     return cast("gr.Request", SimpleNamespace(session_hash=name, query_params={}, headers={}))
 
 
 @pytest.fixture
 def visitors(tmp_path: Path) -> Iterator[Visitors]:
-    """Make a page's visitors."""
+    """Create a page's visitors."""
     with PageFolder(tmp_path) as folder:
         yield Visitors(folder)
 
 
 def come(visitors: Visitors, name: str, token: object = TOKEN) -> Visitor:
-    """Load the page and run something."""
+    """Load the page and add a run."""
     visitor = visitors.resume(session(name), token)
     visitor.visit = visitor.visit.add(turn())
     return visitor
@@ -51,7 +51,7 @@ def come(visitors: Visitors, name: str, token: object = TOKEN) -> Visitor:
 
 @pytest.mark.parametrize("leaves_first", [True, False])
 def test_a_reload_finds_its_visit(visitors: Visitors, leaves_first: bool) -> None:
-    """Whichever is seen first: the old page's end, or the new one's beginning."""
+    """The order of the old page's end and the new page's load does not matter."""
     visitor = come(visitors, "old")
     if leaves_first:
         visitors.leave("old")
@@ -65,7 +65,7 @@ def test_a_reload_finds_its_visit(visitors: Visitors, leaves_first: bool) -> Non
 
 
 def test_a_late_end_of_the_old_page_stops_nothing(visitors: Visitors) -> None:
-    """What the old page began is stopped; what the new one began goes on until that leaves too."""
+    """Tasks of the old page stop, and those of the new page run until it is closed."""
     visitor = come(visitors, "old")
     visitor.comparing = unfinished_long_task()
     visitors.resume(session("new"), TOKEN)
@@ -81,9 +81,9 @@ def test_a_late_end_of_the_old_page_stops_nothing(visitors: Visitors) -> None:
     "token", ["f" * 32, "", None, TOKEN[:-1], TOKEN.upper(), f"{TOKEN}\n", 7, [TOKEN]]
 )
 def test_nobody_else_finds_it(visitors: Visitors, token: object) -> None:
-    """Another token, a part of one, or none.
+    """A wrong, partial or missing token gets a new visit.
 
-    A visit of its own, which is not kept without a token.
+    A visit without a token is not kept.
     """
     visitor = come(visitors, "old")
     visitors.leave("old")
@@ -96,7 +96,7 @@ def test_nobody_else_finds_it(visitors: Visitors, token: object) -> None:
 
 
 def test_only_work_is_kept(visitors: Visitors) -> None:
-    """A visit without runs and without a picture takes nobody's place."""
+    """A visit without runs and without a picture is not kept."""
     empty = visitors.resume(session("a"), TOKEN)
     visitors.leave("a")
     chosen = visitors.resume(session("b"), TOKEN)
@@ -107,7 +107,7 @@ def test_only_work_is_kept(visitors: Visitors) -> None:
 
 
 def test_it_ends_after_an_hour_and_beyond_the_bound() -> None:
-    """By the clock, and the one that left first where there are too many."""
+    """A visit expires after an hour, and above the maximum the oldest is removed."""
     now = [0.0]
     kept, visitor = KeptVisits(clock=lambda: now[0]), Visitor(language="en")
     kept.keep(TOKEN, visitor)
@@ -125,7 +125,7 @@ def test_it_ends_after_an_hour_and_beyond_the_bound() -> None:
 def test_a_visit_that_was_pushed_out_is_found_again(
     visitors: Visitors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many others may come while a tab is idle; its next page load has its runs."""
+    """A visit is found on the next page load, even if many others came meanwhile."""
     monkeypatch.setattr("rembg_tuner.web.pages.visitors.MAX_VISITORS", 2)
     visitor = come(visitors, "old")
     for name in "abc":

@@ -1,4 +1,4 @@
-"""Longer work on the page: its trials in the lane of the slots."""
+"""Long tasks of the page: their trials in the lane of the slots."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 def test_a_full_line_says_nothing_of_a_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is asked again; who stops meanwhile is told that it was cancelled, so that no trial fails by it."""
+    """A trial in a full queue is submitted again, and a stop ends it as cancelled."""
     monkeypatch.setattr("rembg_tuner.web.pages.long_tasks._FULL_WAIT_S", 0.01)
     job = Job(input=str(COFFEE), output=str(tmp_path / "out.png"))
-    with open_slots(max_waiting=-1) as lane:  # full from the first on
+    with open_slots(max_waiting=-1) as lane:  # full from the start
         long_task = LongTask(folder=tmp_path / "sweep", task=unfinished_task())
         asked: list[int] = []
         submit = lane.submit
@@ -47,7 +47,7 @@ def test_a_full_line_says_nothing_of_a_setting(
 
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_a_stress_test_is_one_task_of_the_slots(tmp_path: Path, *, is_stopped: bool) -> None:
-    """It runs the code of the command; a stop reaches its worker and keeps the runs until then."""
+    """It runs the command's code, and a stop keeps the finished runs."""
     long_task = LongTask(folder=tmp_path, task=unfinished_task())
     settings, plan = Settings(engine="onnxruntime", network_size=128), StressPlan(runs=8, idle_s=0)
     with open_slots() as lane:
@@ -61,7 +61,7 @@ def test_a_stress_test_is_one_task_of_the_slots(tmp_path: Path, *, is_stopped: b
             threading.Thread(target=stop, daemon=True).start()
             plan = replace(plan, runs=5000)
         found = QueuedTrialRunner(lane, long_task).stress(COFFEE, settings, plan)
-        assert worker_pids(lane) == ()  # its worker is its own, and has ended
+        assert worker_pids(lane) == ()  # its separate worker has ended
     assert (len(found.times_s) == 8) is not is_stopped
     assert (found.failure is not None) is is_stopped
     assert found.idle_bytes is None or found.idle_bytes > 0

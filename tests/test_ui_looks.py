@@ -1,4 +1,4 @@
-"""Focus on the page: the note about a small subject, its button, and the knobs that focus uses."""
+"""Focus on the page: the note about a small subject, its button, and the knobs of focus."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOX = replace(OFF, focus="box", focus_box="10%,5%,50%,80%")
 
 
 def looked(settings: Settings, *, share: float | None, passes: int = 1) -> Turn:
-    """Make a turn whose first look found a box of this share."""
+    """Return a run whose first pass found a box of this share."""
     box = None if share is None else [1, 2, 30, 40]
     focus = {"passes": passes, "box": box, "share": share}
     result = replace(RESULT, settings=settings, effective={**RESULT.effective, "focus": focus})
@@ -38,7 +38,7 @@ def looked(settings: Settings, *, share: float | None, passes: int = 1) -> Turn:
 
 
 def note_of(one: Turn, language: str = "en") -> str:
-    """Draw the note of a turn."""
+    """Return the HTML of the note of a run."""
     assert one.typical is not None
     return show_focus(one, one.typical, language)
 
@@ -51,7 +51,7 @@ def note_of(one: Turn, language: str = "en") -> str:
     ],
 )
 def test_a_small_subject_has_a_button_that_runs_again(language: str, note: str) -> None:
-    """Where focus is off, the first matte says how small it is."""
+    """With focus off, the first matte determines the share."""
     html = note_of(looked(OFF, share=0.0914), language)
     assert note in html
     assert '<button type="button" data-focus="7">' in html
@@ -69,12 +69,12 @@ def test_a_small_subject_has_a_button_that_runs_again(language: str, note: str) 
     ],
 )
 def test_other_results_have_no_note(one: Turn) -> None:
-    """The subject is not small, or there is nothing to say of it."""
+    """The subject is not small, or its share is unknown."""
     assert note_of(one) == ""
 
 
 def test_a_large_network_has_no_button() -> None:
-    """Focus is not measured with networks of 1024 px."""
+    """Focus was not measured with networks of 1024 px."""
     models = machine_here().large_models
     assert models
     for model in models:
@@ -93,13 +93,13 @@ def test_a_large_network_has_no_button() -> None:
     ],
 )
 def test_what_focus_did_is_told(one: Turn, note: str) -> None:
-    """Without a button."""
+    """The note reports the passes and has no button."""
     assert note in note_of(one)
     assert "<button" not in note_of(one)
 
 
 def test_the_button_runs_the_same_picture_with_focus_auto(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the settings of that run, which the form shows too, whatever the form held meanwhile."""
+    """The run has the settings of the earlier run, which the form then shows."""
     asked: list[tuple[str | None, str, Settings]] = []
 
     async def run(
@@ -112,7 +112,7 @@ def test_the_button_runs_the_same_picture_with_focus_auto(monkeypatch: pytest.Mo
     settings = replace(OFF, network_size=256, max_side=768)
     first = replace(looked(settings, share=0.09), preset="fastest")
     visitor = Visitor(language="en", visit=Visit().add(first))
-    desk = cast("Any", None)  # what is run is noted only
+    desk = cast("Any", None)  # run is replaced, so the desk is not used
 
     async def press(number: int) -> list[dict[str, Any]]:
         return [
@@ -139,7 +139,7 @@ def test_the_button_runs_the_same_picture_with_focus_auto(monkeypatch: pytest.Mo
 def test_knobs_that_focus_does_not_use_are_greyed(
     settings: Settings, box: str | None, share: str | None
 ) -> None:
-    """With the reason, when a setting comes and as the form changes."""
+    """The reason is shown when settings are filled in and when the form changes."""
     engine, focus = settings.engine, settings.focus
     for updates in (
         knob_updates(settings, "en"),
@@ -152,7 +152,7 @@ def test_knobs_that_focus_does_not_use_are_greyed(
 
 
 def test_a_greyed_knob_is_not_looked_at() -> None:
-    """A box that was typed stays in the form, and is used only where focus is box."""
+    """A typed box stays in the form, and is used only with focus box."""
     form = {**fill_form(OFF), "focus_box": "10%,5%,50%,80%", "focus_max_share": 0.1}
     for focus, box, share in (
         ("off", None, 0.2),
@@ -165,6 +165,6 @@ def test_a_greyed_knob_is_not_looked_at() -> None:
 
 
 def test_off_is_a_word_where_the_axis_is_no_switch() -> None:
-    """Focus off is a choice; a switch's off is false."""
+    """Focus off is a choice, while a switch's off is false."""
     axes = read_axes({"focus": ["off", "auto"], "spinning": ["off", "on"], "model": []})
     assert axes == {"focus": ("off", "auto"), "spinning": (False, True)}

@@ -1,7 +1,4 @@
-"""What happens when a picture is chosen, without a browser.
-
-Shown, refused with the reason, or overtaken.
-"""
+"""The choice of a picture without a browser: shown, rejected with the reason, or replaced."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ CUP = Image.new("RGB", (60, 40), (200, 30, 30))
 
 @pytest.fixture(scope="module")
 def inspector() -> Iterator[Inspector]:
-    """Keep one process that reads pictures."""
+    """Start one process that reads pictures."""
     inspector = Inspector()
     yield inspector
     inspector.close()
@@ -54,14 +51,14 @@ def inspector() -> Iterator[Inspector]:
 
 @pytest.fixture
 def desk(inspector: Inspector, tmp_path: Path) -> Iterator[Desk]:
-    """Make what picture handlers need of a desk."""
+    """Create the parts of a desk that picture handlers use."""
     with PageFolder(tmp_path) as folder:
         lane = SimpleNamespace(running=0, waiting=0)
         yield cast("Desk", SimpleNamespace(folder=folder, inspector=inspector, slots_lane=lane))
 
 
 def upload(desk: Desk, name: str, content: bytes | None = None) -> str:
-    """Lay a file where uploads lie."""
+    """Write a file to the folder of uploads."""
     path = desk.folder.new_job() / name
     if content is None:
         CUP.save(path)
@@ -71,7 +68,7 @@ def upload(desk: Desk, name: str, content: bytes | None = None) -> str:
 
 
 def choose_in_turn(handlers: PictureEvents, visitor: Visitor, picture: str) -> list[Shown]:
-    """Choose a picture and give each answer."""
+    """Choose a picture and return each response."""
 
     async def collect() -> list[Shown]:
         return [shown async for shown in handlers.choose(visitor, picture)]
@@ -80,7 +77,7 @@ def choose_in_turn(handlers: PictureEvents, visitor: Visitor, picture: str) -> l
 
 
 def choose(handlers: PictureEvents, visitor: Visitor, picture: str | None) -> Shown:
-    """Choose a picture and give all that is shown in the end."""
+    """Choose a picture and return the merged responses."""
 
     async def collect() -> Shown:
         shown: Shown = {}
@@ -93,9 +90,9 @@ def choose(handlers: PictureEvents, visitor: Visitor, picture: str | None) -> Sh
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "tif", "avif", "bmp"])
 def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
-    """The file itself at once where every browser shows it, then its JPEG.
+    """The file itself is shown at once if every browser can show it, then its JPEG.
 
-    The old result and its download are gone.
+    The previous result and its download are removed.
     """
     visitor, path = Visitor(language="en"), upload(desk, f"cup.{suffix}")
     first, *later = choose_in_turn(PictureEvents(desk), visitor, path)
@@ -117,7 +114,7 @@ def test_a_picture_is_shown_before_it_is_run(desk: Desk, suffix: str) -> None:
 
 @pytest.mark.parametrize(("running", "waiting"), [(1, 0), (0, 1)])
 def test_nothing_is_made_of_a_picture_beside_a_run(desk: Desk, running: int, waiting: int) -> None:
-    """Its figures would change: the file itself is shown, and its own run makes the rest."""
+    """During a run only the file itself is shown, so that the run's figures do not change."""
     desk.slots_lane = SimpleNamespace(running=running, waiting=waiting)  # type: ignore[misc, assignment]
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
     choose(PictureEvents(desk), visitor, path)
@@ -127,9 +124,9 @@ def test_nothing_is_made_of_a_picture_beside_a_run(desk: Desk, running: int, wai
 
 
 def test_a_run_waits_for_what_is_made_of_its_picture(desk: Desk) -> None:
-    """And for nothing once that is made, or has failed.
+    """A run waits until the JPEG of its picture has been made, or has failed.
 
-    A damaged picture's own run tells the reason.
+    The run of a damaged picture reports the reason.
     """
     handlers, visitor = PictureEvents(desk), Visitor(language="en")
     whole = BytesIO()
@@ -155,9 +152,9 @@ def test_a_run_waits_for_what_is_made_of_its_picture(desk: Desk) -> None:
 
 
 def test_an_order_is_for_what_the_browser_can_show(desk: Desk) -> None:
-    """A mask where it lays one over the picture.
+    """A mask is requested if the browser supports masks.
 
-    The cut-out's own colours otherwise, and for the stock pipeline.
+    Otherwise, and for the stock pipeline, the cut-out with its colours is requested.
     """
     path = upload(desk, "cup.png")
     original = Original(colours="/made/before.jpg", shown="/made/before.webp")
@@ -183,7 +180,7 @@ def test_an_order_is_for_what_the_browser_can_show(desk: Desk) -> None:
 
 
 def test_an_original_is_found_by_picture_and_side(tmp_path: Path) -> None:
-    """As long as all of its files are there; a run that uses it makes them young again."""
+    """An original is found while all its files exist; a run that uses it renews their times."""
     for name in ("before.jpg", "before.webp"):
         (tmp_path / name).write_bytes(b"a")
         os.utime(tmp_path / name, (0, 0))
@@ -203,9 +200,9 @@ def test_an_original_is_found_by_picture_and_side(tmp_path: Path) -> None:
 
 
 def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
-    """It goes when another picture is chosen.
+    """The result is removed when another picture is chosen.
 
-    A run that goes on is left alone, and no picture is nothing to take.
+    A current run is not affected, and removing without a picture changes nothing.
     """
     handlers, visitor = PictureEvents(desk), Visitor(language="en")
     assert handlers.remove(visitor) == {"picture_note": ""}
@@ -222,9 +219,9 @@ def test_a_result_stays_when_its_picture_is_taken_away(desk: Desk) -> None:
 
 
 def test_a_picture_that_was_run_is_new_when_it_is_chosen_again(desk: Desk) -> None:
-    """The result has left with the choice.
+    """The previous result is removed with the choice.
 
-    A removal leaves nothing, and no reload or pin brings it back.
+    A later removal leaves nothing, and no result returns.
     """
     handlers, visitor = PictureEvents(desk), Visitor(language="en")
     first = upload(desk, "a.png")
@@ -242,7 +239,7 @@ def test_a_picture_that_was_run_is_new_when_it_is_chosen_again(desk: Desk) -> No
 
 
 def test_a_picture_is_the_visitors_while_it_is_checked(desk: Desk) -> None:
-    """So that one which is taken away before the answer leaves nothing behind."""
+    """A picture that is removed before the response leaves nothing behind."""
     handlers, visitor = PictureEvents(desk), Visitor(language="en")
 
     async def take_away_early() -> list[Shown]:
@@ -268,7 +265,7 @@ def test_a_picture_is_the_visitors_while_it_is_checked(desk: Desk) -> None:
 def test_a_bad_file_is_refused_beside_the_picture(
     desk: Desk, name: str, content: bytes, told: str
 ) -> None:
-    """As an alert with the file's name and not its place; the picture is taken away."""
+    """The alert has the file's name without its path, and the picture is removed."""
     visitor = Visitor(language="en")
     shown = choose(PictureEvents(desk), visitor, upload(desk, name, content))
     assert shown["picture"] is None
@@ -281,12 +278,10 @@ def test_a_bad_file_is_refused_beside_the_picture(
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["running", "done"])
-def test_a_run_that_is_quicker_than_the_check_stays_in_sight(
-    desk: Desk, is_done: bool
-) -> None:  # a table's
-    """Run was pressed as soon as the picture was there.
+def test_a_run_that_is_quicker_than_the_check_stays_in_sight(desk: Desk, is_done: bool) -> None:
+    """Run was pressed as soon as the picture was uploaded.
 
-    What the check finds replaces neither run nor result.
+    The result of the check replaces neither the run nor its result.
     """
     visitor, path = Visitor(language="en"), upload(desk, "cup.png")
 
@@ -316,7 +311,7 @@ def test_a_run_that_came_before_its_picture_is_not_replaced(desk: Desk) -> None:
 
 
 def test_a_late_answer_is_left(desk: Desk) -> None:
-    """About a picture that another one replaced meanwhile, whether it was good or bad."""
+    """A response about a replaced picture is ignored, whether the picture was valid or not."""
     handlers, visitor = PictureEvents(desk), Visitor(language="en")
 
     async def overtake() -> list[Shown]:
@@ -331,7 +326,7 @@ def test_a_late_answer_is_left(desk: Desk) -> None:
 
 
 def test_a_foreign_path_is_not_read(desk: Desk) -> None:
-    """Only uploads are looked at."""
+    """Only uploaded files are read."""
     shown = choose(PictureEvents(desk), Visitor(language="en"), "/etc/hostname")
     assert "must be uploaded to this page first" in shown["picture_note"]
 
@@ -340,7 +335,7 @@ def test_a_foreign_path_is_not_read(desk: Desk) -> None:
 def test_a_colour_that_cannot_be_written_is_told_as_a_message(
     desk: Desk, tmp_path: Path, backdrop: str
 ) -> None:
-    """The colour, or the run that was to write it; the page renders it for the visitor."""
+    """An invalid colour or a failed run is reported as a message, rendered for the visitor."""
     picture = upload(desk, "cup.png")
     done = replace(turn(RESULT), picture_path=picture, download=str(tmp_path / "x" / "cup.png"))
     visitor = Visitor(language="zh-CN")
@@ -365,7 +360,7 @@ def test_a_colour_that_cannot_be_written_is_told_as_a_message(
 
 
 def test_an_example_is_one_file_for_all(desk: Desk) -> None:
-    """Two runs of it are of the same picture, for any visitor."""
+    """All visitors share the file of an example."""
     assert example_of(desk, "coffee") == example_of(desk, "coffee")
     assert Path(example_of(desk, "coffee")).is_file()
     visitor = Visitor(language="en")
@@ -375,9 +370,9 @@ def test_an_example_is_one_file_for_all(desk: Desk) -> None:
 
 
 def test_the_inspector_keeps_limits_and_starts_anew(inspector: Inspector, tmp_path: Path) -> None:
-    """Too many pixels are refused by kind.
+    """Too many pixels raise their own kind of error.
 
-    After its process was killed, one picture at most is refused.
+    After its process was killed, at most one picture is rejected.
     """
     picture, target = tmp_path / "cup.tif", tmp_path / "before.jpg"
     CUP.save(picture)
@@ -397,9 +392,9 @@ def test_the_inspector_keeps_limits_and_starts_anew(inspector: Inspector, tmp_pa
 
 
 def test_a_session_s_own_copy_of_the_input_opens_no_file() -> None:
-    """Gradio makes a component anew from its class when a session updates it.
+    """Gradio creates a component again from its class when a session updates it.
 
-    That one opens nothing either.
+    The new component opens no file either.
     """
     picture = picture_input(label="a")
     again = type(picture)(**picture.constructor_args)
@@ -410,9 +405,9 @@ def test_a_session_s_own_copy_of_the_input_opens_no_file() -> None:
 
 
 def test_answers_about_a_preset_hold_no_values() -> None:
-    """The browser has filled the form in.
+    """The browser has filled in the form.
 
-    A late answer must not put another preset's values into it.
+    A late response must not overwrite it with another preset's values.
     """
     shown = FormEvents(cast("Desk", None), preset="balanced").choose_preset(
         Visitor(language="en"), "smallest"

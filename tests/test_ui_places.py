@@ -1,6 +1,6 @@
-"""No place of the server's reaches a visitor.
+"""No path of the server reaches a visitor.
 
-In failures and warnings, on the page, in its files, and from `/cut`.
+Failures, warnings, the page, its files and `/cut` are checked.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 QUICK = Settings(engine="onnxruntime", network_size=64)
 SECRET = Path("/secret/uploads")
-# As a library writes its own places and ours.
+# As a library writes its own paths and this program's.
 TALKATIVE = Message(
     "{path} cannot be written: {reason}",
     path=SECRET / "a cup; and more.png",
@@ -66,7 +66,7 @@ PLACES = (str(SECRET), str(Path.home()), sys.prefix, str(Path(__file__).parent.p
 def places_in(text: str, *more: str) -> list[str]:
     """Return the server's folders that a text names.
 
-    Addresses of the page's own files are no text.
+    URLs of the page's files are ignored.
     """
     told = re.sub(r"gradio_api/file=[^\"'<>\s]*", "", unescape(text))
     return [place for place in (*PLACES, *more) if f"{place}/" in told or told.endswith(place)]
@@ -74,16 +74,16 @@ def places_in(text: str, *more: str) -> list[str]:
 
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_no_message_names_a_place(name: str, tmp_path: Path) -> None:
-    """Whatever is triggered: rendered for a page, or made public before it is written to a file."""
+    """Each message is rendered for a page, or made public before it is written to a file."""
     for message in messages_of(TRIGGERS[name](tmp_path)):
         told = [message_text(message, language) for language in LANGUAGES] + [str(message.public())]
-        # What a visitor typed is theirs.
+        # Text typed by a visitor may be repeated.
         assert [one for one in told if places_in(one, str(tmp_path))] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> None:
-    """Runs, their lists, sweeps, soaks, models and the machine."""
+    """Runs, their lists, sweeps, stress tests, models and the machine show no path."""
     failed = turn(replace(FAILURE, message=TALKATIVE))
     warned = turn(replace(RESULT, warnings=(TALKATIVE,)))
     visit = visit_of(failed, warned)
@@ -111,7 +111,7 @@ def test_no_part_of_the_page_names_a_place(language: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
-    """In refusals, notes, labels, warnings of presets, and the JSON of a run."""
+    """Refusals, notes, labels, preset warnings and the JSON of a run show only the file name."""
     model, machine = (
         str(SECRET / "mine.onnx"),
         make_machine(absent_models=[str(SECRET / "mine.onnx")]),
@@ -140,7 +140,7 @@ def test_a_hosts_own_model_is_named_without_its_place(engine: Any) -> None:
 
 
 def machine_of(detail: Message) -> Diagnosis:
-    """Make a diagnosis whose engine does not load."""
+    """Create a diagnosis with an engine that does not load."""
     return Diagnosis(
         cpu="cup",
         affinity_cpus=2,
@@ -166,7 +166,7 @@ def machine_of(detail: Message) -> Diagnosis:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_export_names_a_place(target: str, tmp_path: Path) -> None:
-    """Neither the file that is shown and downloaded, nor the notes beside it."""
+    """Neither the exported file nor the notes beside it contain a path."""
     desk = cast("Desk", SimpleNamespace(folder=SimpleNamespace(new_job=lambda: tmp_path)))
     measured = Measured(peak_bytes=2**28, time_s=0.1, n=3, date="2026-01-01", cpu="cup", cores=2)
     for language in LANGUAGES:
@@ -182,7 +182,7 @@ def test_no_export_names_a_place(target: str, tmp_path: Path) -> None:
 def test_runs_that_fail_or_warn_name_no_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A damaged picture, an output that cannot be written, and a cache in which nothing can be noted or kept."""
+    """The cases are a damaged picture, an output and a cache that cannot be written."""
     broken = tmp_path / "bro ken.png"
     broken.write_bytes(Path("examples/astronaut.png").read_bytes()[:2000])
     no_folder = tmp_path / "no folder" / "out.png"
@@ -221,7 +221,7 @@ def test_runs_that_fail_or_warn_name_no_place(
 
 
 def test_a_sweeps_runs_are_public(tmp_path: Path) -> None:
-    """Its report and lists, which a visitor downloads, hold their messages."""
+    """The messages in a sweep's report and lists, which a visitor downloads, contain no path."""
     task = task_of_runs(replace(RESULT, warnings=(TALKATIVE,)), replace(FAILURE, message=TALKATIVE))
     lane = SimpleNamespace(slots=[None], submit=lambda *_, **__: task)
     runner = QueuedTrialRunner(cast("Any", lane), made_study(0, tmp_path))

@@ -1,4 +1,4 @@
-"""Presets on the page: one whose model or provider is absent is greyed, and refused with the reason."""
+"""Presets on the page: without their model or provider they are disabled, with the reason."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ REASON_CHINESE = "预设影棚（studio）在此无法运行：磁盘上没有�
 
 @pytest.fixture(autouse=True)
 def _only_u2netp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no models but the program's own."""
+    """Provide no models except the embedded one."""
     monkeypatch.delenv("U2NET_HOME", raising=False)
     monkeypatch.setenv("REMBG_HOME", str(tmp_path))
 
 
 def arrival() -> FormEvents:
-    """Give what a visitor finds; none of it needs a desk."""
+    """Return the events of the form, without a desk."""
     return FormEvents(cast("Desk", None), preset="balanced")
 
 
@@ -58,7 +58,7 @@ def arrival() -> FormEvents:
     ],
 )
 def test_what_a_small_subject_costs_stands_next_to_the_preset(language: str, said: str) -> None:
-    """Where the network runs again; and nowhere else."""
+    """The time is shown for presets that run the network again, and for no other."""
     fastest = find_preset("fastest")
     assert said not in _measured(fastest, language)
     small = {"share": 0.16, "passes": 3, "latency_p50_s": 0.2, "latency_max_s": 0.3}
@@ -67,7 +67,7 @@ def test_what_a_small_subject_costs_stands_next_to_the_preset(language: str, sai
 
 
 def test_a_preset_without_its_model_says_how_to_get_it() -> None:
-    """The others can run."""
+    """The absence has a kind and a text, and a preset that can run has none."""
     absence = absence_of("studio")
     assert absence is not None
     assert (absence.kind, render(absence.text, is_public=True)) == ("model", REASON)
@@ -75,7 +75,7 @@ def test_a_preset_without_its_model_says_how_to_get_it() -> None:
 
 
 def test_no_provider_is_asked_for_while_a_model_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime takes half a second to tell, for which the page's start would wait."""
+    """Querying ONNX Runtime takes half a second, which would delay the page's start."""
     asked: list[str] = []
 
     def ask() -> tuple[ProviderState, ...]:
@@ -88,7 +88,7 @@ def test_no_provider_is_asked_for_while_a_model_is_missing(monkeypatch: pytest.M
 
 
 def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the model on disk the provider is looked at."""
+    """With the model on disk, the provider is checked."""
     state = ProviderState(
         name="cuda", is_present=False, detail=Message("pip install onnxruntime-gpu")
     )
@@ -103,7 +103,7 @@ def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.Mo
 
 
 def test_a_choice_that_is_not_possible_is_refused_with_the_reason() -> None:
-    """The form goes back to the preset that it had, until another is chosen."""
+    """The form keeps its preset and shows the reason until another is chosen."""
     page, visitor = arrival(), Visitor(language="en", preset="smallest")
     shown = page.choose_preset(visitor, "studio")
     assert shown["preset"] == "smallest"
@@ -126,7 +126,7 @@ def test_a_choice_that_is_not_possible_is_refused_with_the_reason() -> None:
     ],
 )
 def test_a_link_to_a_preset_that_is_absent_says_so(asked: str, language: str, told: str) -> None:
-    """The page starts from its own preset; one that is there is taken without a word."""
+    """The page starts with its default preset and an alert; an available preset is used."""
     visitor = Visitor(language=language)
     shown = arrival().greet(visitor, Browser(saved=None, language=language), asked)
     assert shown["preset"]["value"] == "balanced"
@@ -144,7 +144,7 @@ def test_a_link_to_a_preset_that_is_absent_says_so(asked: str, language: str, to
     ],
 )
 def test_the_list_of_presets_says_the_reason(language: str, label: str) -> None:
-    """Beside the name, with the mark by which the page's script greys it."""
+    """The reason follows the name, with the mark by which the page's script disables the option."""
     labels = {name: text for text, name in widgets.preset_choices()}
     words = page_words().translations_dict[language]
     assert "preset.absent.model.studio" in labels["studio"]
@@ -153,7 +153,7 @@ def test_the_list_of_presets_says_the_reason(language: str, label: str) -> None:
 
 
 def test_a_number_format_says_why_it_is_not_possible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not supported by this CPU, not in this engine, or no file.
+    """The reasons are an unsupported CPU, an unsupported engine, and a missing file.
 
     None of them is "not installed".
     """
@@ -172,7 +172,7 @@ def test_a_number_format_says_why_it_is_not_possible(monkeypatch: pytest.MonkeyP
 
 
 def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Next to time and memory, in both languages; not on the CPU that they were measured on."""
+    """The note names both CPUs, in each language; on the recorded CPU there is none."""
     form = dict(choices.preset_settings("smallest").to_dict())
 
     def told(language: str) -> str:
@@ -193,7 +193,7 @@ def test_figures_of_another_cpu_are_told_to_be(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_preset_has_its_label() -> None:
-    """In both languages; ids stand beside the Chinese names."""
+    """Every preset has a label in both languages, and the Chinese one includes the name."""
     for language in ("en", "zh-CN"):
         words = page_words().translations_dict[language]
         assert [name for name in read_presets() if name not in words[f"preset.choice.{name}"]] == []

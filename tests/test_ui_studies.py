@@ -1,7 +1,4 @@
-"""The tabs that compare, sweep and soak, without a browser.
-
-Whose work is kept, stopped and told.
-"""
+"""The tabs Compare and Sweep and the stress test without a browser: tasks, stops and messages."""
 
 from __future__ import annotations
 
@@ -47,12 +44,12 @@ LANE = cast("Lane[RunnerSlot]", SimpleNamespace(slots=[None]))
 
 
 def study_of(**fields: Any) -> LongTask:
-    """Make a study that is done."""
+    """Create a finished long task."""
     return LongTask(**{"folder": Path("/nowhere"), **fields})
 
 
 def test_each_stop_is_of_its_own_work() -> None:
-    """Compare's Stop leaves a sweep alone, and the other way round; who leaves stops all."""
+    """The stop of a tab stops only its own task; leaving the page stops all."""
     running = [unfinished_long_task() for _ in range(3)]
     visitor = Visitor(
         language="en", sweeping=running[0], comparing=running[1], stress_testing=running[2]
@@ -66,9 +63,9 @@ def test_each_stop_is_of_its_own_work() -> None:
 
 
 def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
-    """A sweep without trials is told, whatever is compared beside it.
+    """A sweep without trials shows its message, whatever the comparison is.
 
-    No sweep is nothing to show.
+    Without a sweep, nothing is shown.
     """
     question = ComparisonRequest(
         picture=Path("a.png"),
@@ -89,7 +86,7 @@ def test_a_comparison_leaves_the_sweep_where_it_is() -> None:
     ],
 )
 def test_a_comparison_says_that_the_machine_was_busy(language: str, told: str, mark: str) -> None:
-    """Beside the time of the setting that ran then, and once below the table."""
+    """The mark is beside the time of that setting, and a sentence is below the table."""
     quiet = make_trial(0, 100, 0.1, 0.99)
     busy = replace(
         make_trial(1, 90, 0.2, 0.98), warnings=(Message("load average 9.0", code=MACHINE_BUSY),)
@@ -107,7 +104,7 @@ def test_a_comparison_says_that_the_machine_was_busy(language: str, told: str, m
 
 
 def progress_of(trials: list[Trial], planned: int, **fields: Any) -> SweepProgress:
-    """Tell how far a sweep is."""
+    """Return the progress of a sweep."""
     return SweepProgress(
         trials=tuple(trials),
         planned=planned,
@@ -119,7 +116,7 @@ def progress_of(trials: list[Trial], planned: int, **fields: Any) -> SweepProgre
 
 
 def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
-    """In words that say to wait, above the result from before, in either language."""
+    """A second task is refused with the remaining time, above the earlier result, in Chinese."""
     studies, go = LongTasks(LANE), threading.Event()
 
     def wait(*_: object) -> None:
@@ -149,7 +146,7 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
 
 
 def test_who_comes_during_a_timing_is_told_that() -> None:
-    """And not of a comparison, a sweep or a stress test, of which none goes on."""
+    """The message names the timing of formats, not a comparison, a sweep or a stress test."""
     studies, go = LongTasks(LANE), threading.Event()
 
     def wait(*_: object) -> None:
@@ -162,14 +159,14 @@ def test_who_comes_during_a_timing_is_told_that() -> None:
 
 
 def test_what_cannot_be_asked_is_told_above_what_there_is() -> None:
-    """As an alert."""
+    """The error is an alert above the earlier result."""
     shown = error_above(SettingsError([Message("no")]), Markup("<p>before</p>"), "en")
     assert 'role="alert"' in shown
     assert shown.endswith("<p>before</p></div>")
 
 
 def stopped(**fields: Any) -> LongTask:
-    """Make a study that was stopped."""
+    """Create a stopped long task."""
     return study_of(task=stopped_task(), **fields)
 
 
@@ -184,7 +181,7 @@ def stopped(**fields: Any) -> LongTask:
     ],
 )
 def test_what_a_stop_left_undone_is_told(done: int | None, workers: int, told: str) -> None:
-    """A stop is nothing wrong, whenever it comes, and nothing is told as done that is not."""
+    """A stop is not an error, and only finished work is reported as done."""
     trials = [
         replace(make_trial(i, 100 + i, 0.1, 0.99), workers_s=(0.1,) * (1 + workers * (i == 0)))
         for i in range(done or 0)
@@ -198,9 +195,9 @@ def test_what_a_stop_left_undone_is_told(done: int | None, workers: int, told: s
 
 
 def test_a_stopped_study_has_no_problem() -> None:
-    """What its stop kept from being done is no failure; without a stop it is.
+    """An error after a stop is not a failure, and an error without a stop is one.
 
-    Its seconds end with it.
+    The elapsed time stops with the task.
     """
     problems = []
     for is_stopped in (True, False):
@@ -237,7 +234,7 @@ def test_a_stopped_study_has_no_problem() -> None:
 
 
 def test_budgets_are_what_the_fields_say() -> None:
-    """Empty and 0 are any; an emptied agreement is the default, which its field says."""
+    """Empty and 0 mean no limit; an empty agreement is the default, which the field shows."""
     assert read_budgets(None, 0, None, commercial=False) == Budgets()
     assert read_budgets(300, 250, 0.5, commercial=False) == Budgets(
         max_memory_bytes=300 * MIB, max_time_s=0.25, min_agreement=0.5
@@ -247,7 +244,7 @@ def test_budgets_are_what_the_fields_say() -> None:
 
 
 def test_budgets_that_cannot_be_are_told() -> None:
-    """All at once, and in Chinese."""
+    """All problems are reported together, also in Chinese."""
     with pytest.raises(SettingsError) as caught:
         read_budgets(-5, -1, 3, commercial=False)
     assert tuple(map(str, caught.value.problems)) == (
@@ -264,7 +261,7 @@ def test_budgets_that_cannot_be_are_told() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
-    """On its own trial's card, as a status; on no other."""
+    """The status is on the card of the chosen trial only."""
     trials = [make_trial(i, 100 + i, 0.1, 0.99) for i in range(2)]
     visitor = Visitor(language=language, sweeping=study_of(progress=progress_of(trials, 2)))
     told = f'role="status">{page_text("sweep.taken", language)}'
@@ -283,7 +280,7 @@ def test_a_setting_that_was_taken_says_where_it_is(language: str) -> None:
     ],
 )
 def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
-    """Such as that another slot ran beside it, so that its time is no figure of its own."""
+    """The card shows the warnings of the runs, such as another run at the same time."""
     trial = replace(make_trial(0, 100, 0.1, 0.99), warnings=(CONCURRENT_RUN,))
     visitor = Visitor(language=language, sweeping=study_of(progress=progress_of([trial], 1)))
     shown = draw_sweep(visitor)
@@ -293,7 +290,10 @@ def test_a_card_says_what_the_runs_said(language: str, told: str) -> None:
 
 @pytest.mark.parametrize(("runs", "is_bound"), [(16, True), (60, False)])
 def test_a_soak_names_what_it_ran_and_why_it_ran_less(runs: int, is_bound: bool) -> None:
-    """The setting and the picture; a time bound is said; a p95 that is not known is not told."""
+    """The result names setting and picture, and the time limit if it ended the test.
+
+    An unknown p95 is left out.
+    """
     soak = summarise_stress_test(
         [replace(RESULT, run_index=i) for i in range(runs)], 10.0, None, None
     )

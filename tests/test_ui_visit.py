@@ -1,4 +1,4 @@
-"""A visit's runs and what the page draws of them; no browser, no server."""
+"""A visit's runs and the HTML that the page renders from them, without browser and server."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ FAILURE = Failure(
 
 
 def turn(*runs: Result | Failure, picture: str = "cup.png") -> Turn:
-    """Make a turn of runs."""
+    """Create a turn with runs."""
     return Turn(
         number=0,
         picture=picture,
@@ -106,7 +106,7 @@ def turn(*runs: Result | Failure, picture: str = "cup.png") -> Turn:
 
 
 def visit_of(*turns: Turn) -> Visit:
-    """Make a visit of turns."""
+    """Create a visit with turns."""
     visit = Visit()
     for one in turns:
         visit = visit.add(one)
@@ -117,7 +117,7 @@ def visit_of(*turns: Turn) -> Visit:
 
 
 def test_turns_are_numbered_and_the_newest_is_shown() -> None:
-    """From 1 on, in the order they came."""
+    """Numbers start at 1, in order of arrival."""
     visit = visit_of(turn(), turn(), turn())
     assert [one.number for one in visit.turns] == [1, 2, 3]
     assert visit.current is not None
@@ -126,7 +126,7 @@ def test_turns_are_numbered_and_the_newest_is_shown() -> None:
 
 @given(st.integers(min_value=1, max_value=MOST_RUNS), st.integers(min_value=1, max_value=30))
 def test_the_oldest_goes_first_but_never_the_baseline(pinned: int, more: int) -> None:
-    """A visit is bounded; what is pinned stays whatever comes."""
+    """A visit has a maximum of turns, and a pinned one is kept."""
     visit = visit_of(*(turn() for _ in range(MOST_RUNS))).pin(pinned)
     for _ in range(more):
         visit = visit.add(turn())
@@ -145,7 +145,7 @@ def test_a_pin_is_taken_off_by_the_same_button() -> None:
 
 
 def test_a_ratio_is_of_medians_and_peaks() -> None:
-    """Twice as fast in half the memory."""
+    """The ratio is twice the speed with half the memory."""
     slow = turn(replace(RESULT, total_s=0.4, peak_rss_bytes=400 * MIB))
     ratio = compare(turn(), slow)
     assert ratio is not None
@@ -154,7 +154,7 @@ def test_a_ratio_is_of_medians_and_peaks() -> None:
 
 
 def test_a_repeats_time_leaves_the_cold_run_out_and_its_peak_holds_the_load() -> None:
-    """The median is of the warm runs; the peak is the setting's."""
+    """The median is of the warm runs, and the peak is that of the setting."""
     runs = [
         replace(
             RESULT, run_index=i, total_s=1.0 if i == 0 else 0.1 * i, load_peak_rss_bytes=500 * MIB
@@ -169,13 +169,13 @@ def test_a_repeats_time_leaves_the_cold_run_out_and_its_peak_holds_the_load() ->
 
 
 def test_differences_name_the_knobs_that_changed() -> None:
-    """And give the value of the first."""
+    """The value is that of the first settings."""
     other = Settings(engine="onnxruntime", network_size=320, cpu_mem_arena=False)
     assert differences(other, SETTINGS) == {"network_size": 320, "cpu_mem_arena": False}
 
 
 def test_csv_and_json_say_the_same_and_tell_no_path(tmp_path: Path) -> None:
-    """A line a run, failures with kind and message; a name that begins with = is no formula."""
+    """Each run is a row, failures have kind and message, and a name with = is not a formula."""
     failed = turn(replace(FAILURE, input="/secret/uploads/cup.png"), picture="=1+1.png")
     visit = visit_of(turn(RESULT, replace(RESULT, run_index=1)), failed)
     for path, text in zip(
@@ -195,9 +195,9 @@ def test_csv_and_json_say_the_same_and_tell_no_path(tmp_path: Path) -> None:
 
 
 def test_another_picture_is_not_compared() -> None:
-    """A pinned run of another picture gives no ratio, in the panel and in the table.
+    """A pinned run of another picture has no ratio, in the panel and in the table.
 
-    Its content counts, not its path.
+    Pictures are compared by content, not by path.
     """
     cup = replace(turn(), picture_digest="aa")
     dog = replace(turn(picture="dog.png"), picture_digest="bb")
@@ -213,7 +213,7 @@ def test_another_picture_is_not_compared() -> None:
 
 
 def test_a_pin_keeps_the_names_of_presets() -> None:
-    """The table names each run's preset, pinned or not, and what differs from the pinned run."""
+    """The table names each run's preset and its differences from the pinned run."""
     other = replace(turn(), preset="smallest", settings=replace(SETTINGS, network_size=192))
     table = show_runs(visit_of(turn(), other, turn()).pin(1), None, "en")
     assert "smallest · against the baseline: network size 192 px" in table
@@ -221,11 +221,11 @@ def test_a_pin_keeps_the_names_of_presets() -> None:
     assert "balanced: " in table  # the baseline's own row
 
 
-# What is drawn
+# The HTML
 
 
 def test_the_curve_is_laid_out_in_shares() -> None:
-    """Start, load and run as phases; lines where the values are; the peak is the Result's own."""
+    """Start, load and run are phases, levels are at their values, and the peak is the Result's."""
     curve = chart.lay_out_curve(
         TIMELINE, resting_bytes=60 * MIB, peak_bytes=200 * MIB, limit_bytes=240 * MIB
     )
@@ -243,7 +243,7 @@ def test_the_curve_is_laid_out_in_shares() -> None:
 
 
 def test_a_far_limit_is_told_and_not_drawn() -> None:
-    """A machine's whole memory would press the curve flat."""
+    """A limit far above the curve would flatten it, so it is only written."""
     curve = chart.lay_out_curve(
         TIMELINE, resting_bytes=None, peak_bytes=None, limit_bytes=24 * 1024 * MIB
     )
@@ -254,7 +254,7 @@ def test_a_far_limit_is_told_and_not_drawn() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 2**40)), min_size=1, max_size=50))
 def test_a_curve_stays_in_its_picture(points: list[tuple[float, int]]) -> None:
-    """Whatever is measured, every point lies between 0 and 1."""
+    """Every point is between 0 and 1 for any measurement."""
     curve = chart.lay_out_curve(
         Timeline(points=tuple(sorted(points))),
         resting_bytes=None,
@@ -267,7 +267,7 @@ def test_a_curve_stays_in_its_picture(points: list[tuple[float, int]]) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_turn_shows_its_figures(language: str) -> None:
-    """Time, peak, start, load, every stage, and what the engine says.
+    """The panel shows time, peak, start, load, every stage and the effective values.
 
     The curve's peak is the Result's.
     """
@@ -285,7 +285,7 @@ def test_a_turn_shows_its_figures(language: str) -> None:
 
 
 def test_what_is_not_known_is_never_zero() -> None:
-    """On a system that does not tell, the page says so."""
+    """The page reports values that the system does not provide as unknown."""
     bare = replace(
         RESULT,
         peak_rss_bytes=None,
@@ -303,7 +303,7 @@ def test_what_is_not_known_is_never_zero() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_failure_stands_in_its_place(language: str) -> None:
-    """Its kind as a title, its sentence in the visitor's language, as an alert."""
+    """The alert has the kind as its title and the message in the visitor's language."""
     shown = show_turn(turn(FAILURE), baseline=None, limit_bytes=None, language=language)
     assert 'role="alert"' in shown
     assert 'data-kind="timeout"' in shown
@@ -313,7 +313,7 @@ def test_a_failure_stands_in_its_place(language: str) -> None:
 
 @pytest.mark.parametrize("kind", get_args(FailureKind))
 def test_every_kind_of_failure_has_a_title(kind: FailureKind) -> None:
-    """In the panel and in the table, settings that contradict each other too."""
+    """The title is shown in the panel and in the table, also for invalid settings."""
     failed = visit_of(turn(replace(FAILURE, kind=kind)))
     assert page_text(f"failure.{kind}", "en") in show_runs(failed, None, "en")
     shown = show_turn(failed.turns[0], baseline=None, limit_bytes=None, language="en")
@@ -322,7 +322,7 @@ def test_every_kind_of_failure_has_a_title(kind: FailureKind) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_cancelled_run_is_no_error(language: str) -> None:
-    """No alert and no red, in the panel and in the table, also after some runs of a repeat."""
+    """Panel and table show no alert and no error colour, also after some runs of a repeat."""
     cancelled = replace(FAILURE, kind="cancelled", message=Message("the run was cancelled"))
     visit = visit_of(turn(cancelled), turn(RESULT, cancelled))
     for one in visit.turns:
@@ -336,7 +336,7 @@ def test_a_cancelled_run_is_no_error(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_picture_is_a_hint(language: str) -> None:
-    """It says what to do, without an alarm."""
+    """The hint explains what to do, without an alert."""
     shown = show_hint(NO_PICTURE, language)
     assert 'role="status"' in shown
     assert 'role="alert"' not in shown
@@ -345,7 +345,7 @@ def test_no_picture_is_a_hint(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_foreground_comes_first(language: str) -> None:
-    """Before the figures' details and every other warning, once, and the download says it."""
+    """The warning precedes the stages and the other warnings, once, and marks the download."""
     text = foreground_warning(np.full((4, 4), 0.2, np.float32))
     assert text is not None
     bad = turn(replace(RESULT, warnings=(Message("the picture has no colour profile"), text)))
@@ -359,7 +359,7 @@ def test_no_foreground_comes_first(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_wait_is_told_beside_the_time(language: str) -> None:
-    """The whole wait and its parts, labelled; parts that took no time are left out."""
+    """The total wait and its parts are labelled, and parts without time are left out."""
     waited = Waited(total_s=3.0, queue_s=1.5, start_s=0.5, load_s=0.25, run_s=0.2)
     assert round(waited.rest_s, 2) == 0.55
     shown = show_turn(
@@ -383,7 +383,7 @@ def test_the_wait_is_told_beside_the_time(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_row_says_what_it_restores(language: str) -> None:
-    """Its button's name tells the run, the picture and that all of it comes back."""
+    """The button's label has the run and the picture, and a note explains the restoring."""
     table = show_runs(visit_of(turn()), None, language)
     name = page_text("runs.show", language, number=1, picture="cup.png")
     assert f'data-show="1" aria-label="{name}"' in table
@@ -391,7 +391,7 @@ def test_a_row_says_what_it_restores(language: str) -> None:
 
 
 def test_an_unstable_repeat_is_told() -> None:
-    """When the standard deviation reaches a tenth of the mean."""
+    """The warning appears when the standard deviation reaches a tenth of the mean."""
     runs = [replace(RESULT, run_index=i, total_s=0.1 + 0.1 * (i % 2)) for i in range(5)]
     shown = show_turn(turn(*runs), baseline=None, limit_bytes=None, language="en")
     assert "may be unstable" in shown
@@ -420,7 +420,7 @@ def test_a_hostile_name_is_only_text(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_turn_that_goes_on_is_shown(language: str) -> None:
-    """Waiting: the place and the guess. Running: elapsed, memory now, highest, CPU, the curve."""
+    """A waiting run shows position and estimate; a running one its time, memory, CPU and curve."""
     status = TaskStatus(
         state="waiting",
         queue_position=2,
@@ -452,7 +452,7 @@ def test_a_turn_that_goes_on_is_shown(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_empty_places_say_what_to_do(language: str) -> None:
-    """Before the first run."""
+    """The places for results explain themselves before the first run."""
     assert len(show_empty(language)) > 200
     assert "rt-empty" in show_runs(Visit(), None, language)
     assert show_examples(language).count("aria-label") == 4

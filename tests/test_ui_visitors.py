@@ -1,4 +1,4 @@
-"""Who is on the page, and answers that visitors share."""
+"""The visitors of a page, and answers that visitors share."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 
 def visit_of(visitors: Visitors, session: str) -> Visitor:
-    """Send an event from a session."""
+    """Send an event from a session, and return the visitor."""
     request = SimpleNamespace(session_hash=session, query_params={}, headers={})
     return visitors.of(cast("gr.Request", request))
 
 
 def make_visitors() -> Visitors:
-    """Make a page nobody is on."""
+    """Create a page without visitors."""
     return Visitors(cast("PageFolder", None))
 
 
 def test_a_flood_of_events_ends_nobodys_task(tmp_path: Path) -> None:
-    """Neither a run, waiting or running, nor a sweep, a comparison or a soak.
+    """Runs, sweeps, comparisons and stress tests continue, whether waiting or running.
 
-    Nor are earlier runs lost.
+    Earlier runs are kept too.
     """
     visitors = make_visitors()
     runner, sweeper, comparer, soaker, reader = (visit_of(visitors, name) for name in "abcde")
@@ -63,7 +63,7 @@ def test_a_flood_of_events_ends_nobodys_task(tmp_path: Path) -> None:
 
 
 def test_of_the_idle_the_longest_unseen_is_forgotten() -> None:
-    """First those who lose nothing, then those with earlier runs."""
+    """Visitors without runs are removed first, then those with earlier runs."""
     visitors = make_visitors()
     made = [visit_of(visitors, str(i)) for i in range(MAX_VISITORS)]
     for one in made[:50]:
@@ -75,7 +75,7 @@ def test_of_the_idle_the_longest_unseen_is_forgotten() -> None:
 
 
 def test_a_visitor_whose_run_is_done_may_be_forgotten() -> None:
-    """Only what waits or runs keeps a visitor."""
+    """Only a waiting or running task keeps a visitor."""
     visitors, task = make_visitors(), unfinished_task()
     visitor = visit_of(visitors, "a")
     visitor.task = task
@@ -85,7 +85,7 @@ def test_a_visitor_whose_run_is_done_may_be_forgotten() -> None:
 
 
 def test_those_who_ask_at_once_share_one_answer() -> None:
-    """Thirty looks at the machine are one; the next is another only after a while."""
+    """Thirty concurrent requests share one computation, and the result is reused for a while."""
     calls: list[int] = []
     began = threading.Event()
 
@@ -106,7 +106,7 @@ def test_those_who_ask_at_once_share_one_answer() -> None:
 
 
 def test_an_answer_grows_old_and_a_failure_is_not_kept() -> None:
-    """After its time, and after an error, the next who asks has it found again."""
+    """After its maximum age, and after an error, the answer is computed again."""
     outcomes: list[object] = [OSError("no"), 1, 2]
 
     def find() -> object:
@@ -127,7 +127,7 @@ def test_an_answer_grows_old_and_a_failure_is_not_kept() -> None:
 
 
 def test_without_leave_the_page_shows_the_command() -> None:
-    """No button, and no download by an event that somebody makes up."""
+    """There is no button, and an event cannot start a download."""
     closed, opened = Downloads(are_allowed=False), Downloads(are_allowed=True)
     shown = show_models(closed, "en")
     assert "data-get" not in shown
@@ -139,7 +139,7 @@ def test_without_leave_the_page_shows_the_command() -> None:
 
 
 def test_a_stop_for_no_download_is_not_kept() -> None:
-    """A visitor can make up any number of names."""
+    """Names that visitors invent are not stored."""
     downloads = Downloads(are_allowed=True)
     downloads.stop("x" * 1000)
     assert downloads._latest == {}

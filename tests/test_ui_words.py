@@ -1,4 +1,4 @@
-"""The page's own words: each is asked for somewhere, and whatever is declared has its words."""
+"""The page's texts: each is used somewhere, and every declared knob has its texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rembg_tuner.web.locale.catalogues import LANGUAGES
 from rembg_tuner.web.locale.words import all_words, page_text
 
 PACKAGE = Path(__file__).parent.parent / "rembg_tuner"
-# What read finished sentences backwards.
+# Names of former code that parsed finished sentences.
 REMOVED = (
     "translate_sentence",
     "without_places",
@@ -26,7 +26,7 @@ REMOVED = (
 
 
 def test_no_sentence_is_read_backwards() -> None:
-    """What did is gone, with every pattern over text."""
+    """The former code is removed, and these modules match no patterns in text."""
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert [name for name in REMOVED if name in text] == [], path
@@ -37,9 +37,9 @@ def test_no_sentence_is_read_backwards() -> None:
 
 @cache
 def _keys_used() -> tuple[frozenset[str], frozenset[str]]:
-    """Find the keys that the page asks for.
+    """Find the keys that the page uses.
 
-    Whole ones, and the beginnings of those put together.
+    The result has the complete keys, and the prefixes of composed ones.
     """
     whole: set[str] = set()
     begun: set[str] = set()
@@ -70,7 +70,7 @@ def _templates() -> dict[str, nodes.Template]:
 
 
 def test_templates_ask_for_words_that_exist() -> None:
-    """A wrong key would fail only when its part of the page is shown."""
+    """A wrong key would otherwise fail only when its part of the page is shown."""
     for name, tree in _templates().items():
         asked = [
             call.args[0].value
@@ -83,7 +83,7 @@ def test_templates_ask_for_words_that_exist() -> None:
 
 
 def test_no_word_is_unused() -> None:
-    """Every key of the file is asked for somewhere."""
+    """Every key of the file is used somewhere."""
     whole, begun = _keys_used()
     unused = [
         key for key in all_words("en") if key not in whole and not key.startswith(tuple(begun))
@@ -93,7 +93,7 @@ def test_no_word_is_unused() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_knob_and_group_has_its_words(language: str) -> None:
-    """Whatever is declared as a knob can be labelled."""
+    """Every declared knob, group and unit has a label."""
     words = all_words(language)
     assert [name for name in KNOBS if f"knob.{name}" not in words] == []
     assert [knob.group for knob in KNOBS.values() if f"group.{knob.group}" not in words] == []
@@ -103,6 +103,6 @@ def test_every_knob_and_group_has_its_words(language: str) -> None:
 
 
 def test_an_unknown_key_is_a_fault() -> None:
-    """No page shows an empty place because of a misspelt key."""
+    """An unknown key raises KeyError instead of an empty text."""
     with pytest.raises(KeyError):
         page_text("no.such.key", "en")

@@ -1,4 +1,4 @@
-"""Sizes and durations: as people write them, as people read them."""
+"""Sizes and durations: parsing and formatting."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from rembg_tuner.base.units import MIB, format_bytes, format_seconds, parse_byte
     ],
 )
 def test_a_size_is_read_as_it_is_meant(text: str, count: int) -> None:
-    """A number with a binary or a decimal unit, or bare bytes."""
+    """A size is a number with a binary or decimal unit, or bare bytes."""
     assert parse_bytes(text) == count
 
 
@@ -59,7 +59,7 @@ def test_a_size_is_read_as_it_is_meant(text: str, count: int) -> None:
     ],
 )
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    """The message has the text and two ways to write it right; nothing overflows."""
+    """The error has the text and two valid examples, and nothing overflows."""
     with pytest.raises(ValueError, match=r"^a size is a number of bytes, or one like") as caught:
         parse_bytes(text)
     assert str(caught.value).endswith(f"got {text!r}")
@@ -68,7 +68,7 @@ def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
 @given_with(deadline=None)
 @given(st.integers(0, 2**50))
 def test_a_number_of_bytes_is_read_exactly(count: int) -> None:
-    """Up to the highest memory limit no byte is lost."""
+    """Up to the highest memory limit, no byte is lost."""
     assert parse_bytes(str(count)) == count
 
 
@@ -83,13 +83,13 @@ def test_a_number_of_bytes_is_read_exactly(count: int) -> None:
     ],
 )
 def test_a_duration_is_read_as_it_is_meant(text: str, duration_s: float) -> None:
-    """Bare seconds, or a number with ms, s or min."""
+    """A duration is bare seconds, or a number with ms, s or min."""
     assert parse_seconds(text) == pytest.approx(duration_s)
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1", "3h", "1m", "nan", "inf", "9" * 400])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
-    """The message has the text and a way to write it right; nothing is read as infinite."""
+    """The error has the text and a valid example, and no text becomes infinite."""
     with pytest.raises(ValueError, match=r"^a duration is a number of seconds") as caught:
         parse_seconds(text)
     assert str(caught.value).endswith(f"got {text!r}")
@@ -108,7 +108,7 @@ def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     ],
 )
 def test_a_size_is_told_in_mib(count: int | None, text: str) -> None:
-    """MiB, a tenth below ten, GiB from ten of those on, and unknown where it is not known."""
+    """Sizes are in MiB with a tenth below ten, in GiB from ten GiB on, or unknown."""
     assert format_bytes(count) == text
 
 
@@ -127,14 +127,14 @@ def test_a_size_is_told_in_mib(count: int | None, text: str) -> None:
     ],
 )
 def test_a_duration_is_told_in_ms_or_seconds(duration_s: float | None, text: str) -> None:
-    """Below a second ms, else seconds; no rounding gives 1000 ms."""
+    """Durations are in ms below a second, else in seconds; rounding never produces 1000 ms."""
     assert format_seconds(duration_s) == text
 
 
 @given_with(deadline=None)
 @given(st.floats(0, 86400))
 def test_what_is_told_of_a_duration_reads_back_within_its_rounding(duration_s: float) -> None:
-    """Reading a formatted duration gives the duration, to the digits shown."""
+    """Parsing a formatted duration returns the duration, to the digits shown."""
     read = parse_seconds(format_seconds(duration_s))
     assert read == pytest.approx(duration_s, rel=0.051, abs=0.000051)
 
@@ -142,6 +142,6 @@ def test_what_is_told_of_a_duration_reads_back_within_its_rounding(duration_s: f
 @given_with(deadline=None)
 @given(st.integers(0, 2**50))
 def test_what_is_told_of_a_size_reads_back_within_its_rounding(count: int) -> None:
-    """Reading a formatted size gives the size, to the digits shown."""
+    """Parsing a formatted size returns the size, to the digits shown."""
     read = parse_bytes(format_bytes(count).replace(",", ""))
     assert read == pytest.approx(count, rel=0.051, abs=0.051 * MIB)

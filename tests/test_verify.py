@@ -1,6 +1,6 @@
-"""`verify`: a preset measured again and compared with its record.
+"""The command `verify`: a preset measured again and compared with its record.
 
-What is inside, outside, or not compared.
+A figure is inside its range, outside, or not compared.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ def states(
     ranges: Ranges | None = None,
     elsewhere: Message | None = None,
 ) -> dict[str, str]:
-    """Compare, and give the state of each figure."""
+    """Compare, and return the state of each figure."""
     checks = compare_with_record(record, found, ranges or Ranges(), elsewhere=elsewhere)
     return {check.what: check.state for check in checks}
 
 
 def save_preset(folder: Path, picture: Path, bench: TrialRunner, **knobs: Any) -> Path:
-    """Measure a setting and export it as a preset's file."""
+    """Measure a setting and export it as a preset file."""
     settings = replace(SETTINGS, **knobs)
     with Comparer() as comparer:
         ground = SweepContext(
@@ -115,13 +115,13 @@ def doctor(path: Path, **figures: object) -> None:
 
 @pytest.fixture
 def picture(tmp_path: Path, astronaut: Path) -> Path:
-    """Put a picture beside the preset's file."""
+    """Put a picture beside the preset file."""
     return Path(shutil.copy(astronaut, tmp_path / "astronaut.png"))
 
 
 @pytest.fixture
 def saved(tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Save a preset whose runs are made, and verify it with made ones too."""
+    """Save a preset with fake runs, and use fake runs in verify too."""
     bench = FakeTrialRunner()
     monkeypatch.setattr("rembg_tuner.cli.verify.DirectTrialRunner", lambda *_: bench)
     return save_preset(tmp_path, picture, bench)
@@ -145,13 +145,13 @@ def saved(tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     ],
 )
 def test_a_figure_and_its_range(found: dict[str, Any], state: dict[str, str]) -> None:
-    """Slower, more memory or another matte than the range is outside; less of either is inside."""
+    """More time, more memory or another matte than the range is outside; less is inside."""
     expected = {"time": "inside", "peak": "inside", "matte": "inside"} | state
     assert states(RECORD, replace(FOUND, **found)) == expected
 
 
 def test_ranges_are_the_users() -> None:
-    """Wider or narrower ones."""
+    """The user's ranges replace the default ones."""
     found = replace(
         FOUND,
         time_s=0.15,
@@ -165,7 +165,7 @@ def test_ranges_are_the_users() -> None:
 
 
 def test_on_another_cpu_only_mattes_are_compared() -> None:
-    """Unless a range is given."""
+    """Time and peak are compared only if the user gives a range."""
     found = replace(FOUND, time_s=9, peak_bytes=900 * MIB)
     left = {"time": "not_compared", "peak": "not_compared", "matte": "inside"}
     assert states(RECORD, found, elsewhere=ELSEWHERE) == left
@@ -176,7 +176,7 @@ def test_on_another_cpu_only_mattes_are_compared() -> None:
 
 
 def test_auto_that_is_another_format() -> None:
-    """On the same CPU it is a change; on another one it is said, and the matte decides."""
+    """Another format is outside on the same CPU; on another CPU only the matte decides."""
     record = replace(RECORD, precision="fp32")
     assert states(record, FOUND)["precision"] == "outside"
     checks = compare_with_record(record, FOUND, Ranges(), elsewhere=ELSEWHERE)
@@ -186,13 +186,13 @@ def test_auto_that_is_another_format() -> None:
 
 
 def test_a_small_subject_has_a_time_of_its_own() -> None:
-    """Where the record has one."""
+    """Its time is compared if the record has one."""
     record = replace(RECORD, small_time_s=0.2)
     assert states(record, replace(FOUND, small_time_s=0.26))["time_small_subject"] == "outside"
 
 
 def test_an_older_record_without_mattes() -> None:
-    """Time and peak are compared, and the matte is said not to be."""
+    """Time and peak are compared, and a note says that the matte is not."""
     found = compare_with_record(
         replace(RECORD, pictures=()), replace(FOUND, mattes=()), Ranges(), elsewhere=None
     )
@@ -205,7 +205,7 @@ def test_an_older_record_without_mattes() -> None:
 
 
 def test_a_busy_machine_leaves_a_longer_time_out() -> None:
-    """A time inside its range counts, and memory and mattes are compared as ever."""
+    """Only a time outside its range is left out; memory and mattes are compared as usual."""
     slow = replace(FOUND, time_s=9, peak_bytes=900 * MIB, is_disturbed=True)
     checks = compare_with_record(RECORD, slow, Ranges(), elsewhere=None)
     assert {check.what: check.state for check in checks} == {
@@ -224,9 +224,9 @@ def test_a_busy_machine_leaves_a_longer_time_out() -> None:
 
 @pytest.mark.parametrize("name", [n for n, preset in read_presets().items() if preset.measured])
 def test_the_presets_have_records_with_mattes(name: str) -> None:
-    """Each can be verified in a checkout.
+    """Each preset can be verified in a checkout.
 
-    Its pictures are the bench's, and there is something on them.
+    The pictures are those of the bench, and their mattes are not empty.
     """
     record = read_record(read_presets()[name])
     assert [one.name for one in record.pictures][:1] == ["1080p"]
@@ -255,7 +255,7 @@ def test_the_presets_have_records_with_mattes(name: str) -> None:
     ],
 )
 def test_a_record_that_does_not_read(figures: dict[str, object], said: str) -> None:
-    """It is misuse, with the reason."""
+    """An invalid record raises an error with the reason."""
     preset = Preset(
         name="mine", purpose="", values={}, measured={**MEASURED, **figures}, why_not_measured=None
     )
@@ -267,7 +267,7 @@ def test_a_record_that_does_not_read(figures: dict[str, object], said: str) -> N
 
 @pytest.mark.parametrize("name", sorted(MEASURED))
 def test_a_record_that_lacks_a_field(name: str) -> None:
-    """It is named."""
+    """The missing field is named."""
     measured = {key: value for key, value in MEASURED.items() if key != name}
     preset = Preset(name="mine", purpose="", values={}, measured=measured, why_not_measured=None)
     with pytest.raises(
@@ -294,7 +294,7 @@ def test_a_file_whose_record_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`verify` and `presets` end with a sentence."""
+    """`verify` and `presets` end with one sentence."""
     file = tmp_path / "bad.yaml"
     file.write_text(format_mapping({"mine": {"for": "x", "settings": {}, "measured": measured}}))
     assert main(["verify", str(file)]) == 2
@@ -310,7 +310,7 @@ def test_a_file_whose_record_does_not_read(
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The bench's pictures cannot be made; nothing half written is left."""
+    """An error reports that the pictures cannot be written, and no partial file is left."""
     monkeypatch.setattr("rembg_tuner.tuning.bench.pictures.open_cache", lambda: (tmp_path, None))
 
     def fill(_: Path, content: bytes) -> int:
@@ -324,7 +324,7 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_a_record_of_own_pictures_needs_them(tmp_path: Path) -> None:
-    """By their content; an older record does not tell which they were."""
+    """The pictures are found by content; an older record does not name them."""
     with pytest.raises(SettingsError, match=r"missing: cup\.jpg"):
         find_pictures("mine", RECORD, [Path(__file__)])
     with pytest.raises(SettingsError, match="does not name its pictures"):
@@ -342,7 +342,7 @@ def test_a_record_of_own_pictures_needs_them(tmp_path: Path) -> None:
 def test_verify_finds_the_pictures_beside_the_file(
     saved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All is inside, and the ranges are said."""
+    """All figures are inside, and the ranges are shown."""
     assert main(["verify", str(saved)]) == 0
     said = capsys.readouterr().out
     assert "mine: inside the range of its record" in said
@@ -352,7 +352,7 @@ def test_verify_finds_the_pictures_beside_the_file(
 
 
 def test_a_picture_that_was_renamed_is_given(saved: Path, picture: Path) -> None:
-    """It is known by its content, in a folder too; another of its name is not taken for it."""
+    """It is found by content, in a folder too, and another file with its name is not used."""
     moved = picture.rename(picture.with_name("renamed.png"))
     assert main(["verify", str(saved)]) == 2
     assert main(["verify", str(saved), str(moved)]) == 0
@@ -364,7 +364,7 @@ def test_a_picture_that_was_renamed_is_given(saved: Path, picture: Path) -> None
 def test_a_picture_that_is_not_there_is_told(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the words of `cut`; a FIFO is not waited for."""
+    """The error equals that of `cut`, and a FIFO does not block."""
     assert main(["verify", str(saved), "/no/such.png"]) == 2
     assert capsys.readouterr().err.endswith("/no/such.png does not exist; check the path\n")
     os.mkfifo(tmp_path / "fifo.png")
@@ -375,7 +375,7 @@ def test_a_picture_that_is_not_there_is_told(
 def test_a_small_subject_among_own_pictures(
     saved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its time is not compared, and the note tells why."""
+    """Its time is not compared, and the note has the reason."""
     doctor(saved, small_subject={"share": 0.1, "passes": 2, "latency_p50_s": 0.2})
     assert main(["verify", str(saved)]) == 0
     assert "not compared: the time of a small subject is only compared" in capsys.readouterr().out
@@ -392,7 +392,7 @@ def test_a_busy_machine_does_not_fail(
     bench.warnings = (warning,)
     doctor(path, latency_p50_s=0.01)
     assert main(["verify", str(path)]) == 0
-    other = path.with_name("other.yaml")  # a file is read once in a process
+    other = path.with_name("other.yaml")  # a process reads a file once
     path.rename(other)
     doctor(other, peak_rss_mib=80)
     assert main(["verify", str(other)]) == 1
@@ -401,7 +401,7 @@ def test_a_busy_machine_does_not_fail(
 def test_figures_that_cannot_be_kept_are_a_warning(
     saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The comparison stands, and so does the exit code."""
+    """The comparison and the exit code do not change."""
 
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("database is locked")
@@ -433,13 +433,13 @@ def test_figures_that_cannot_be_kept_are_a_warning(
 def test_a_doctored_record(
     figures: dict[str, object], words: list[str], code: int, saved: Path
 ) -> None:
-    """Outside the range is 1; what cannot be compared is misuse."""
+    """A figure outside its range exits with 1, and an invalid comparison with 2."""
     doctor(saved, **figures)
     assert main(["verify", str(saved), *words]) == code
 
 
 def test_another_matte_is_outside(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another cut-out of the same picture fails, on any CPU."""
+    """Another cut-out of the same picture fails on any CPU."""
     content: Any = read_mapping(saved)
     [recorded] = content["mine"]["measured"]["pictures"]
     empty = SmallMatte(width=32, height=32, levels=bytes(1024)).to_text()
@@ -471,7 +471,7 @@ def test_another_matte_is_outside(saved: Path, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_misuse(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is measured."""
+    """The command exits with 2 and measures nothing."""
     try:
         code = main(["verify", *words])
     except SystemExit as end:
@@ -483,7 +483,7 @@ def test_misuse(words: list[str], said: str, capsys: pytest.CaptureFixture[str])
 def test_a_setting_that_fails_is_told(
     saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason of the run."""
+    """The error has the reason of the failed run."""
     monkeypatch.setattr("rembg_tuner.cli.verify.DirectTrialRunner", DirectTrialRunner)
     content: Any = read_mapping(saved)
     content["mine"]["settings"]["model"] = "/nowhere/net.onnx"
@@ -493,9 +493,9 @@ def test_a_setting_that_fails_is_told(
 
 
 def test_a_real_worker(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same setting gives the same matte and peak.
+    """The same setting produces the same matte and peak.
 
-    With the record of another size it does not.
+    The record of another network size does not match.
     """
     path = save_preset(tmp_path, picture, DirectTrialRunner())
     record: Any = read_mapping(path)["mine"]
@@ -510,7 +510,7 @@ def test_a_real_worker(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixt
     assert (kept.n, kept.is_of_bench) == (1, False)
     content: Any = read_mapping(path)
     content["mine"]["settings"]["network_size"] = 96
-    other = path.with_name("other.yaml")  # a file is read once in a process
+    other = path.with_name("other.yaml")  # a process reads a file once
     other.write_text(format_mapping(content))
     assert main(["verify", str(other), *words[2:]]) == 1
     assert "OUTSIDE" in capsys.readouterr().out
