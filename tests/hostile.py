@@ -74,7 +74,7 @@ def die_while_reading_ahead() -> None:
     """Make the worker kill itself when it starts to read a picture ahead."""
     from rembg_tuner.worker import read_ahead
 
-    setattr(read_ahead, "begin", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010  # as below
+    setattr(read_ahead, "begin", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010
 
 
 STAGE = json.dumps({"event": "stage", "stage": "predict"}).encode() + b"\n"
@@ -142,5 +142,5 @@ def run_job(job: Job, *rest: object) -> Outcome:
 
 if __name__ == "__main__":
     AT_START.get(os.environ.get("HOSTILE_START", ""), lambda: None)()
-    setattr(worker, "run_job", run_job)  # noqa: B010  # the name is the worker's import, not its own
+    setattr(worker, "run_job", run_job)  # noqa: B010  # the name that the worker imported
     worker.main(ENGINE, REQUEST_FD, RESULT_FD)

@@ -1,4 +1,4 @@
-"""benchmarks/edges: matte errors of known values, and scenes that are always the same."""
+"""The benchmark benchmarks/edges: matte errors with known values, and reproducible scenes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def _square(size: int = 20, *, low: int = 5, high: int = 15, value: float = 1.0) -> metrics.Matte:
-    """Make a square of one opacity on nothing."""
+    """Return a matte with a square of one opacity on 0."""
     matte = np.zeros((size, size), np.float32)
     matte[low:high, low:high] = value
     return matte
@@ -57,10 +57,7 @@ def test_the_gradient_of_a_step_is_the_gaussian() -> None:
 
 
 def test_an_island_costs_connectivity() -> None:
-    """A second opaque island of 9 pixels is not connected to the common region.
-
-    Its whole alpha counts.
-    """
+    """A second opaque island of 9 pixels is not connected, so its whole alpha counts."""
     with_island = _square()
     with_island[0:3, 0:3] = 1
     assert metrics.connectivity_error(with_island, _square()) == pytest.approx(0.009)
@@ -88,7 +85,7 @@ def test_mattes_of_two_shapes_are_refused() -> None:
 
 
 def test_the_sets_share_no_subject_and_no_seed() -> None:
-    """What thresholds are chosen on is not what they are scored on."""
+    """The scenes that choose thresholds share nothing with the scenes that score them."""
     tuning, held_out = scenes.plan("tuning"), scenes.plan("held-out")
     for part in ("subjects", "background", "seed"):
         assert not {getattr(s, part) for s in tuning} & {getattr(s, part) for s in held_out}
@@ -98,7 +95,7 @@ def test_the_sets_share_no_subject_and_no_seed() -> None:
 
 
 def test_a_scene_is_always_the_same() -> None:
-    """Its seed decides everything random in it, and its box fills the share that its class says."""
+    """A scene depends only on its seed, and its box fills the share of its class."""
     scene = next(s for s in scenes.plan("held-out") if s.kind == "10 %" and s.place == "centre")
     (picture, alpha), (again, _) = scene.make(), scene.make()
     assert np.array_equal(picture, again)
@@ -108,7 +105,7 @@ def test_a_scene_is_always_the_same() -> None:
 
 
 def _thin_legged() -> tuple[npt.NDArray[np.uint8], metrics.Matte]:
-    """Draw an insect out of focus before a wall, and its alpha: its box is 5 % of the picture."""
+    """Draw an insect out of focus before a wall, and its alpha; its box is 5 % of the picture."""
     canvas = Canvas(width=640, height=480, rng=np.random.default_rng(0))
     paint = Paint(colour=(0.25, 0.31, 0.27), light=0, grain=0)
 
@@ -132,7 +129,7 @@ def _thin_legged() -> tuple[npt.NDArray[np.uint8], metrics.Matte]:
 
 
 def test_a_thin_legged_subject_outlasts_a_second_look_that_finds_nothing(own_cache: Path) -> None:
-    """u2netp sees the insect in the whole picture and nothing in its box: the first matte stays."""
+    """u2netp finds the insect in the whole picture, not in its box, so the first matte stays."""
     picture, alpha = _thin_legged()
     whole = Box(0, 0, 640, 480)
     model = find_model("u2netp")

@@ -1,4 +1,4 @@
-"""Graphs that are resized, completed and simplified, and the process that does it."""
+"""Graphs that are resized, completed and simplified, and the process that converts them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def resizing_graph(
     *,
     declared: Sequence[int | str] = (1, 3, SIDE, SIDE),
 ) -> onnx.ModelProto:
-    """Make a graph that halves its picture, resizes it to `sizes`, and takes one channel."""
+    """Return a graph that halves its picture, resizes it to `sizes`, and takes one channel."""
     picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, list(declared))
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "c", "h", "w"])
     nodes = [
@@ -135,14 +135,14 @@ def resizing_graph(
 
 
 def reshaping_graph() -> onnx.ModelProto:
-    """Make a graph with one picture of its own size written into a Reshape."""
+    """Return a graph for one picture that has its size as a constant of a Reshape."""
     model = resizing_graph([], [numbers("sizes", 1, 3, SIDE, SIDE)])
     model.graph.node[-1].CopyFrom(helper.make_node("Reshape", ["x", "sizes"], ["y"]))
     return model
 
 
 def numbers(name: str, *values: int) -> onnx.TensorProto:
-    """Make a constant tensor of whole numbers."""
+    """Return a constant tensor of integers."""
     return helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
 
 
@@ -183,7 +183,7 @@ WRITTEN = [
 def test_sizes_written_down_are_scaled_with_the_input(
     model: onnx.ModelProto, written: list[int], tmp_path: Path
 ) -> None:
-    """Written sizes are found and scaled, and the graph is run before it is used."""
+    """Constant sizes are found and scaled, and the graph is run before it is used."""
     onnx.checker.check_model(model)
     assert [size.numbers for size in written_sizes(model.graph)] == [written]
     source = tmp_path / "own.onnx"
@@ -205,17 +205,14 @@ def test_a_size_that_does_not_scale_is_refused_with_those_that_do() -> None:
 
 
 def test_an_open_input_with_sizes_written_down_is_refused() -> None:
-    """The size that they were written for is unknown."""
+    """An open input with constant sizes is refused, since their original input size is unknown."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)], declared=(1, 3, "h", "w"))
     with pytest.raises(ModelError, match="leaves its input size open and holds sizes as constants"):
         free_input(model, side=256)
 
 
 def test_a_graph_that_fails_when_it_is_run_is_refused(tmp_path: Path) -> None:
-    """A size that a Resize cannot take is found only by a run.
-
-    What is not shown to work is not used, nor left behind.
-    """
+    """A size that a Reshape does not support is detected by a run, and no file is left."""
     source = tmp_path / "own.onnx"
     source.write_bytes(reshaping_graph().SerializeToString())
     for asked, words in (((256, 1), "network_size 256"), ((0, 2), "batch_size 2")):
@@ -251,7 +248,7 @@ def test_a_graph_of_open_size_is_not_sent_back_to_the_size_that_it_has_not(tmp_p
 def test_what_was_made_is_made_again_where_it_is_not_whole(
     engine: str, damage: str, tmp_path: Path
 ) -> None:
-    """Each derived file is checked and made again if damaged."""
+    """Each derived file is checked, and replaced if it is damaged."""
     source = tmp_path / "own.onnx"
     model = plain_graph((1, 3, 32, 32))
     model.graph.initializer.append(
@@ -295,7 +292,7 @@ def test_what_was_made_is_made_again_where_it_is_not_whole(
 def test_what_nobody_foresaw_of_a_conversion_is_a_sentence_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The last line names the file, and the traceback is above it."""
+    """The last line of an unexpected error names the file; the traceback is above it."""
 
     def fail(*_: object, **__: object) -> None:
         raise IndexError("list index\nout of range")
@@ -331,7 +328,7 @@ def test_nothing_has_its_name_before_it_was_run(
         )
     assert seen[-1] != []
     assert list(tmp_path.iterdir()) == []
-    # And one that ended otherwise than well leaves nothing either, whatever it had written.
+    # A killed conversion leaves no file either.
 
     def kill(process: ChildProcess, *_: object, **__: object) -> str:
         process.start()
@@ -372,7 +369,7 @@ def test_a_batch_that_is_written_in_front_of_computed_sizes_is_rewritten(tmp_pat
 def test_an_output_without_a_declared_shape_holds_nothing_back(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """ONNX Runtime accepts such a graph, so running it decides."""
+    """ONNX Runtime accepts an output without a declared shape, so a run decides."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)])
     model.graph.output[0].type.tensor_type.ClearField("shape")
     source = tmp_path / "own.onnx"
@@ -384,7 +381,7 @@ def test_an_output_without_a_declared_shape_holds_nothing_back(
 
 @pytest.mark.parametrize("has_shape", [True, False])
 def test_an_opset_of_tomorrow_is_told_when_it_is_fitted(has_shape: bool, tmp_path: Path) -> None:
-    """The message reports the graph's own fault, and not the size."""
+    """The message reports the unknown opset, not the size."""
     model = resizing_graph([], [numbers("sizes", 1, 3, 320, 320)])
     model.opset_import[0].version = 99
     if not has_shape:
@@ -399,7 +396,7 @@ def test_an_opset_of_tomorrow_is_told_when_it_is_fitted(has_shape: bool, tmp_pat
 
 
 def test_a_graph_that_computes_its_sizes_has_none_written() -> None:
-    """A constant batch and channel before a computed height and width are no obstacle."""
+    """A constant batch and channel before a computed height and width are supported."""
     model = resizing_graph(
         [*SHAPE_OF_X, helper.make_node("Concat", ["fixed", "back"], ["sizes"], axis=0)],
         [*BOUNDS, numbers("fixed", 1, 3)],
@@ -456,9 +453,9 @@ def test_weights_that_stand_among_the_inputs_are_no_inputs() -> None:
 
 
 def test_nodes_out_of_order_are_sorted(tmp_path: Path) -> None:
-    """A cast that a converter left at the end moves before its consumers.
+    """A cast that a converter placed at the end moves before its consumers.
 
-    A hole is an error.
+    A missing input is an error.
     """
     model = plain_graph((1, 3, 8, 8))
     relu = model.graph.node[0]

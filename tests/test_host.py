@@ -1,4 +1,4 @@
-"""What a process may use, read from recorded trees of /proc and /sys."""
+"""The resources that a process may use, read from recorded trees of /proc and /sys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 CGROUP = "sys/fs/cgroup"
 SELF = "proc/self/cgroup"
-V1_NO_LIMIT = "9223372036854771712\n"  # what cgroup v1 writes where nothing was set
+V1_NO_LIMIT = "9223372036854771712\n"  # the value in cgroup v1 if no limit is set
 
 Tree = dict[str, str]
 
@@ -84,7 +84,7 @@ LIMITED_V1: Tree = {
     f"{CGROUP}/cpu,cpuacct/app/cpu.cfs_period_us": "100000\n",
     f"{CGROUP}/systemd/app/cgroup.procs": "1\n",
 }
-# CentOS 7 tells "cpuacct,cpu" and mounts "cpu,cpuacct", with a link for each of the two.
+# CentOS 7 names "cpuacct,cpu" and mounts "cpu,cpuacct", with a link for each of the two.
 SWAPPED_V1: Tree = {
     SELF: "4:cpuacct,cpu:/app\n",
     f"{CGROUP}/cpu,cpuacct/app/cpu.cfs_quota_us": "250000\n",
@@ -111,7 +111,7 @@ HOSTS_PATH_V2: Tree = {
     f"{CGROUP}/cpu.max": "200000 100000\n",
     f"{CGROUP}/memory.max": f"{GIB}\n",
     f"{CGROUP}/memory.events": "oom_kill 5\n",
-    # systemd inside the container has a slice of the same name, and this process is not in it
+    # systemd in the container has a slice of the same name, without this process
     f"{CGROUP}/system.slice/cpu.max": "1000 100000\n",
     f"{CGROUP}/system.slice/memory.max": "1048576\n",
     f"{CGROUP}/system.slice/memory.events": "oom_kill 99\n",
@@ -133,7 +133,7 @@ HYBRID: Tree = {
     f"{CGROUP}/unified/user.slice/run.scope/cgroup.procs": "1\n",
     f"{CGROUP}/unified/cgroup.controllers": "\n",
 }
-# A controller that v1 leaves alone can be limited in the unified tree.
+# A controller that v1 does not use can be limited in the unified tree.
 HYBRID_UNIFIED_LIMITS: Tree = {
     SELF: "3:cpu,cpuacct:/\n0::/run.scope\n",
     f"{CGROUP}/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
@@ -141,7 +141,7 @@ HYBRID_UNIFIED_LIMITS: Tree = {
     f"{CGROUP}/unified/run.scope/memory.max": f"{GIB}\n",
     f"{CGROUP}/unified/run.scope/memory.events": "oom 1\noom_kill 8\n",
 }
-# Entered with nsenter: the process's cgroup is outside the namespace that tells its path.
+# Entered with nsenter: the process's cgroup is outside the namespace that shows its path.
 OUT_OF_NAMESPACE: Tree = {
     SELF: "0::/../../elsewhere\n",
     f"{CGROUP}/memory.max": f"{2 * GIB}\n",
@@ -287,7 +287,7 @@ def test_every_cpu_runs_int8(
 
 
 def test_the_first_cpu_names_them_all(grow: Callable[[Tree], Path]) -> None:
-    """The name and the features are those of the first processor."""
+    """The first processor's name and features are used."""
     host = read_host(grow({"proc/cpuinfo": X86_CPUINFO.format(features="amx_bf16")}))
     assert host.cpu == "AMD EPYC 9R14"
     assert host.features == {"fpu", "sse2", "avx2", "avx512f", "amx_bf16"}
@@ -308,7 +308,7 @@ def test_an_arm_cpu_is_named_by_the_platform(
 def test_a_machine_without_proc_is_read_as_far_as_it_can_be(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without /proc and cgroups there is a name, and no quota, limit or features."""
+    """Without /proc and cgroups the host has a name, but no quota, limit or features."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "processor", lambda: "arm")
     host = read_host(grow(NO_FILES))
@@ -322,10 +322,7 @@ def test_a_machine_without_proc_is_read_as_far_as_it_can_be(
 def test_a_system_without_affinity_counts_its_cpus(
     grow: Callable[[Tree], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without sched_getaffinity, as on macOS, all CPUs count.
-
-    All CPUs count, and one where even that is not told.
-    """
+    """Without sched_getaffinity, as on macOS, all CPUs count; if their number is unknown, one."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 10)
     assert read_host(grow(NO_FILES)).usable_cpus == 10
@@ -401,7 +398,7 @@ def test_usable_memory_is_the_tighter_of_machine_and_limit(
 
 
 def test_this_machine_is_read() -> None:
-    """The machine that runs the tests has a name, and at most the usable CPUs."""
+    """The machine that runs the tests has a name, and at least one usable CPU."""
     host = read_host()
     assert host.cpu
     assert 1 <= host.usable_cpus <= (os.cpu_count() or 1)

@@ -24,7 +24,7 @@ _COLOUR = (40, 101, 191)
 
 
 def _avif(primaries: int, transfer: int, **options: object) -> bytes:
-    """Make an AVIF of one colour, with these code points."""
+    """Return an AVIF of one colour with these code points."""
     file = io.BytesIO()
     picture = Image.new("RGB", (32, 24), _COLOUR)
     picture.save(file, "AVIF", quality=100, subsampling="4:4:4", **options)
@@ -34,7 +34,7 @@ def _avif(primaries: int, transfer: int, **options: object) -> bytes:
 
 
 def _shown(path: Path) -> npt.NDArray[np.int64]:
-    """Read a picture's first pixel in sRGB, at its own size; the small reading must be the same."""
+    """Read a picture's first pixel in sRGB at full size; check that the small reading is equal."""
     header = read_header(path)
     with source.opened(header, 0, path.parent) as image:
         whole = image.copy_memory()
@@ -61,7 +61,7 @@ def _shown(path: Path) -> npt.NDArray[np.int64]:
 def test_an_avifs_numbers_are_read_as_its_container_says(
     tmp_path: Path, primaries: int, transfer: int, expected: tuple[int, int, int]
 ) -> None:
-    """The difference is within the loss of AV1."""
+    """The colours equal Chromium's within the loss of AV1."""
     path = tmp_path / "a.avif"
     path.write_bytes(_avif(primaries, transfer))
     assert np.abs(_shown(path) - expected).max() <= 3

@@ -1,6 +1,6 @@
-"""BMP files of every kind, compared with the pixels that were encoded.
+"""BMP files of every kind, compared with the encoded pixels.
 
-Damaged ones and bombs are refused.
+Damaged files and decompression bombs are refused.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def test_pillows_own_bmp_is_read(tmp_path: Path, mode: str) -> None:
 
 
 def test_opacity_that_is_0_everywhere_is_none(tmp_path: Path) -> None:
-    """An alpha channel of zeros is ignored, as browsers do."""
+    """An alpha channel of zeros is ignored, as in browsers."""
     path = tmp_path / "a.bmp"
     transparent = np.dstack([_RGB, np.zeros_like(_ALPHA)])
     body = rows(masked(transparent, _RGBA_ORDER, 32))
@@ -209,7 +209,7 @@ def test_a_missing_end_is_a_warning(tmp_path: Path, content: bytes, cut: int) ->
 
 
 def _header(**changes: int) -> bytes:
-    """Write a 24-bit BMP with some fields of its header changed."""
+    """Return a 24-bit BMP with some fields of its header changed."""
     fields = {"width": 8, "height": 8, "bits": 24, "compression": 0, **changes}
     return make_bmp(
         bytes(200),

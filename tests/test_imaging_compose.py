@@ -1,6 +1,6 @@
-"""Cut-outs composed of picture and mask, and written.
+"""Cut-outs composed of picture and mask, and written to files.
 
-Colours, profiles, formats, and what is left when it fails.
+Colours, profiles, formats, and the files that remain after a failure.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _colours(width: int = _WIDTH, height: int = _HEIGHT) -> Image.Image:
-    """Make a picture of many colours."""
+    """Return a picture of many colours."""
     blobs = np.random.default_rng(5).integers(1, 256, (6, 9, 3)).astype(np.uint8)
     return Image.fromarray(blobs).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -126,12 +126,12 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# What a cut-out is
+# Contents of a cut-out
 
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG"])
 def test_colours_are_straight(picture: Path, out: Path, suffix: str) -> None:
-    """The picture's own RGB where alpha is above 0, black where it is 0, and alpha is the mask."""
+    """Colours are the picture's own where alpha is above 0, else black; alpha is the mask."""
     cutout = out / f"cutout{suffix}"
     size = _write(picture, cutout, matte=_matte(_steps()))
     assert size == cutout.stat().st_size
@@ -145,7 +145,7 @@ def test_colours_are_straight(picture: Path, out: Path, suffix: str) -> None:
 
 
 def test_a_grey_picture_becomes_rgba(tmp_path: Path, out: Path) -> None:
-    """A cut-out has four bands whatever the picture has."""
+    """A cut-out has four bands, whatever the picture has."""
     path = tmp_path / "grey.png"
     _colours().convert("L").save(path)
     _write(path, out / "cutout.png")
@@ -158,7 +158,7 @@ def test_a_grey_picture_becomes_rgba(tmp_path: Path, out: Path) -> None:
 def test_the_pictures_own_alpha_multiplies_the_masks(
     tmp_path: Path, out: Path, background: Colour | None
 ) -> None:
-    """The picture's own transparency is kept: alpha is multiplied with the mask."""
+    """The picture's own alpha is multiplied by the mask."""
     own = np.tile(np.linspace(0, 255, _HEIGHT).round().astype(np.uint8)[:, np.newaxis], (1, _WIDTH))
     rgba = _colours().convert("RGBA")
     rgba.putalpha(Image.fromarray(own))
@@ -228,10 +228,7 @@ def test_the_longest_side_is_kept(picture: Path, out: Path, max_side: int) -> No
 def test_the_cutout_stands_upright(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, orientation: int, threshold: int
 ) -> None:
-    """The picture and the mask are both turned upright.
-
-    The mask is the upright picture's, and nothing tells to turn again.
-    """
+    """The picture and its mask are turned upright, and the output has no EXIF orientation."""
     monkeypatch.setattr(source, "_IN_MEMORY_PIXELS", threshold)
     upright = np.asarray(_colours())
     lying = Image.fromarray(upright)
@@ -271,11 +268,11 @@ def test_a_picture_of_any_shape_is_written(
     assert np.abs(pixels[..., :3].astype(int) - (40, 90, 200)).max() <= 3
 
 
-# PNG is composed and encoded without libvips, to the same pixels and the same metadata
+# PNG is composed and encoded without libvips, with the same pixels and metadata
 
 
 def _libvips_png(picture: Path, matte: Matte, background: Colour | None) -> pyvips.Image:
-    """Compose a cut-out in libvips, and have libvips write and read it as PNG."""
+    """Compose a cut-out in libvips, write it as PNG with libvips, and read it."""
     header = read_header(picture)
     with source.opened(header, 0, picture.parent) as image:
         mask = PictureMatte.of(matte).mask(header.width, header.height)
@@ -346,7 +343,7 @@ def test_a_png_has_the_metadata_that_libvips_writes(
         assert written.get("icc-profile-data") == expected.get("icc-profile-data")
 
 
-# What goes along and what does not
+# Metadata
 
 
 def _exif_with_gps() -> Image.Exif:
@@ -483,10 +480,7 @@ def test_a_name_as_long_as_they_go_is_written(picture: Path, out: Path) -> None:
 def test_a_side_longer_than_the_format_holds_is_refused(
     tmp_path: Path, out: Path, name: str, sides: tuple[int, int], most: int
 ) -> None:
-    """One pixel too many is refused with advice.
-
-    The limit itself, or scaled to fit, is written.
-    """
+    """A side above the format's limit is refused with advice; one at the limit is written."""
     path = tmp_path / "long.png"
     Image.new("RGB", sides, (40, 90, 200)).save(path)
     text = (
@@ -503,7 +497,7 @@ def test_a_side_longer_than_the_format_holds_is_refused(
         assert written.size == longest
 
 
-# Failing without a trace
+# Failures
 
 
 @pytest.mark.usefixtures("small_strips")
@@ -675,10 +669,7 @@ def test_a_folder_that_may_not_be_written_is_told() -> None:
 def test_a_file_that_cannot_be_made_is_told(
     picture: Path, out: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
 ) -> None:
-    """Each system error has its own advice.
-
-    What has none has the system's own words.
-    """
+    """Each known system error has its own advice; other errors have the system's text."""
 
     def refuse(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -753,9 +744,9 @@ def test_previews_are_small_and_upright(
     shown: tuple[int, int],
     orientation: int,
 ) -> None:
-    """All are at most 1600 px and upright.
+    """All previews are upright and at most 1600 px.
 
-    The picture as JPEG, the cut-out as WebP with alpha, its alpha as PNG.
+    The picture is a JPEG, the cut-out a WebP with alpha, and its alpha a PNG.
     """
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -820,10 +811,7 @@ for name in sys.argv[1:]:
 
 
 def _peaks_kib(*pictures: Path) -> list[int]:
-    """Cut out pictures one after another in a separate process.
-
-    Its peak RSS after each, KiB.
-    """
+    """Cut out pictures in turn in a separate process; return the peak RSS after each, KiB."""
     ended = subprocess.run(
         [sys.executable, "-c", _MEASURE, *map(str, pictures)],
         capture_output=True,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import Channel, Mask
 
 PICTURE = Box(0, 0, 640, 320)
-SIDE = 64  # of the network that is played here
+SIDE = 64  # of the simulated network
 
 
 def _answer(
@@ -42,7 +42,7 @@ class _Network:
     """A fake network that returns given answers and records the boxes."""
 
     def __init__(self, *answers: Callable[[Box], Channel]) -> None:
-        """Return these answers in turn."""
+        """Create a network that returns these answers in turn."""
         self._answers = list(answers)
         self.boxes: list[Box] = []
 
@@ -107,9 +107,9 @@ def test_a_second_look_that_finds_nothing_keeps_the_first() -> None:
 def test_a_second_look_that_agrees_is_taken() -> None:
     """The network runs on the box with a margin of 20 % on each edge.
 
-    What it says counts there, and 0 outside.
+    Its matte is used in the box, and the mask is 0 outside.
     """
-    first = _answer(SMALL, (600, 300, 610, 305))  # and a speck of half a percent of it
+    first = _answer(SMALL, (600, 300, 610, 305))  # and a speck of 0.5 % of its area
     network = _Network(_sees(SMALL))
     focused = look_again(first, PICTURE, max_share=0.20, look=network)
     assert network.boxes == [Box(184, 84, 112, 112)]
@@ -160,7 +160,7 @@ def test_a_second_look_may_not_differ_by_a_large_part(
 ) -> None:
     """A part of more than 5 % lost or gained, or a hole of more than 30 %, rejects the second run.
 
-    The first matte, to the byte.
+    The mask then equals that of the first matte exactly.
     """
     first = _answer(SMALL)
     focused = look_again(first, PICTURE, max_share=0.20, look=_Network(_sees(*second)))
@@ -237,7 +237,7 @@ def _slow_components(binary: npt.NDArray[np.bool_]) -> list[tuple[int, int, int,
 @given(w=st.integers(1, 30), h=st.integers(1, 30), share=st.floats(0, 1), seed=st.integers(0, 999))
 @example(w=1, h=1, share=1.0, seed=0)
 def test_components_are_a_floods(w: int, h: int, share: float, seed: int) -> None:
-    """Area and box of every component equal those of a flood fill."""
+    """The area and box of every component equal those of a flood fill."""
     binary = np.random.default_rng(seed).random((h, w)) < share
     found = [(c.area, c.left, c.top, c.right, c.bottom) for c in components_of(binary)]
     assert sorted(found) == _slow_components(binary)
@@ -245,10 +245,10 @@ def test_components_are_a_floods(w: int, h: int, share: float, seed: int) -> Non
 
 
 def test_a_hole_is_what_does_not_reach_the_border() -> None:
-    """A component is marked as inside if no pixel lies in the first or last row or column."""
+    """A component is enclosed if no pixel is in the first or last row or column."""
     rows = ["#....", "..##.", "..##.", ".#..."]
     binary = np.array([[pixel == "#" for pixel in row] for row in rows])
-    assert not enclosed(binary).any()  # through a corner it reaches the last row
+    assert not enclosed(binary).any()  # it reaches the last row through a corner
     binary[3, 1] = False
     assert np.argwhere(enclosed(binary)).tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
     assert not enclosed(np.zeros((3, 3), bool)).any()
@@ -281,7 +281,7 @@ def test_rows_of_joined_mattes_do_not_depend_on_where_the_reader_cuts(
 ) -> None:
     """Any range of rows equals those rows of the whole mask.
 
-    A matte counts within its part, and nowhere else.
+    A matte counts only within its part.
     """
     rng = np.random.default_rng(5)
     placed = [PlacedMatte(matte=rng.random((16, 16), np.float32), spans=a, within=a) for a in areas]
@@ -302,7 +302,7 @@ def test_rows_of_joined_mattes_do_not_depend_on_where_the_reader_cuts(
 
 
 def test_a_placed_matte_has_no_seam_with_itself() -> None:
-    """Half of a matte in its place gives half of the whole matte's mask."""
+    """Half of a matte, placed where it belongs, gives half of the whole matte's mask."""
     matte = np.random.default_rng(1).random((32, 32), np.float32)
     matte[:, 9:23] = 0.5  # so that the cut has the same neighbours on both sides
     half = PlacedMatte(matte=matte[:, :16], spans=Area(0, 0, 0.5, 1), within=Area(0, 0, 0.5, 1))

@@ -1,4 +1,4 @@
-"""Which files are accepted as pictures, by their content, and how others are refused."""
+"""The files that are accepted as pictures by their content, and how others are refused."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_format_is_told_by_content_not_name(
 
 
 def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
-    """The other byte order has its own signature."""
+    """A big-endian TIFF has its own signature."""
     path = tmp_path / "picture.tif"
     with Image.new("I;16B", (5, 4)) as picture:
         picture.save(path)
@@ -186,10 +186,7 @@ def test_a_format_decoded_whole_has_a_lower_limit_and_a_warning(tmp_path: Path) 
 def test_what_is_held_whole_is_told(
     tmp_path: Path, kind: str, options: dict[str, object], word: str | None
 ) -> None:
-    """A decoder whose memory grows with the picture adds a warning with the bytes.
-
-    Others are none.
-    """
+    """A decoder whose memory grows with the picture adds a warning with the bytes."""
     path = tmp_path / "picture"
     path.write_bytes(_encoded(kind, **options))
     header = read_header(path)

@@ -27,7 +27,7 @@ needs_pi_heif = pytest.mark.skipif(
     importlib.util.find_spec("pi_heif") is None, reason="pi-heif is not installed"
 )
 # Blobs of 32 x 24 px by pillow-heif 1.8.1, quality 50: turned by the file (irot 90 degrees, and
-# EXIF's orientation 6 that says the same), and with the PQ curve of BT.2020.
+# the same as EXIF orientation 6), and with the PQ curve of BT.2020.
 _TURNED = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAcdtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAA"
     "AAAAAAAAAAAAADRpbG9jAAAAAERAAAIAAQAAAAAB6wABAAAAAAAAAOwAAgAAAAAC1wABAAAAAAAAACQAAAA4aWlu"

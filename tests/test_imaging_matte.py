@@ -23,7 +23,7 @@ _LARGE_SIDES = st.integers(1, 300)
 def _noise(width: int, height: int, seed: int) -> Matte:
     """Return a matte of whole 8-bit steps, so that Pillow gets equal values.
 
-    Odd seeds: hard edges.
+    Odd seeds give hard edges.
     """
     steps = np.random.default_rng(seed).integers(0, 256, (height, width))
     if seed % 2:
@@ -32,7 +32,7 @@ def _noise(width: int, height: int, seed: int) -> Matte:
 
 
 def _by_pillow(matte: Matte, width: int, height: int) -> Mask:
-    """Enlarge a matte with Pillow, in 8 bits as rembg does."""
+    """Enlarge a matte with Pillow in 8 bits, as rembg does."""
     steps = np.rint(matte * 255).astype(np.uint8)
     return np.asarray(Image.fromarray(steps).resize((width, height), Image.Resampling.LANCZOS))
 
@@ -50,7 +50,7 @@ def _by_pillow(matte: Matte, width: int, height: int) -> Mask:
 def test_a_mask_is_pillows_to_half_a_step(
     w: int, h: int, width: int, height: int, seed: int
 ) -> None:
-    """For any matte and size the mask equals Pillow's within rounding."""
+    """A mask of any matte and size equals Pillow's within rounding."""
     matte = _noise(w, h, seed)
     ours = MaskRows(matte, width=width, height=height).rows(0, height)
     difference = np.abs(ours.astype(int) - _by_pillow(matte, width, height))
@@ -107,14 +107,14 @@ def test_the_computed_tiff_holds_the_rows(width: int, height: int) -> None:
 def test_an_even_matte_stays_even(value: float) -> None:
     """Enlarging a constant matte adds no ringing and no drift.
 
-    Parts of a step are cut off, as in rembg.
+    Fractions of a step are truncated, as in rembg.
     """
     mask = MaskRows(np.full((8, 8), value, np.float32), width=100, height=77).rows(0, 77)
     assert np.unique(mask).tolist() == [int(value * 255)]
 
 
 def test_an_edge_lies_where_it_should() -> None:
-    """A step in the middle stays in the middle: no half-pixel shift."""
+    """A step in the middle stays in the middle, without a shift of half a pixel."""
     matte = np.zeros((8, 8), np.float32)
     matte[:, 4:] = 1.0
     mask = MaskRows(matte, width=800, height=8).rows(0, 8).astype(int)
@@ -130,7 +130,7 @@ def test_an_output_is_stretched_to_the_whole_range() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.7])
 def test_an_output_without_contrast_is_all_background(value: float) -> None:
-    """A constant matte is not stretched, and nothing is divided by 0."""
+    """A constant matte is not stretched, without a division by 0."""
     matte = scale_to_matte(np.full((3, 4), value, np.float32))
     assert matte.dtype == np.float32
     assert matte.shape == (3, 4)
@@ -147,7 +147,7 @@ def test_an_output_without_contrast_is_all_background(value: float) -> None:
     ],
 )
 def test_no_clear_foreground_is_told(highest: float, is_warned: bool) -> None:
-    """A raw maximum below 0.5 adds a warning that contains it."""
+    """A raw maximum below 0.5 adds a warning with its value."""
     warning = foreground_warning(np.array([[0.0, highest]], np.float32))
     if is_warned:
         assert warning is not None

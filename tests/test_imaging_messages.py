@@ -105,7 +105,7 @@ def test_what_pyvips_itself_says_is_quoted() -> None:
 
 
 def test_an_error_without_a_number_is_quoted() -> None:
-    """A library's error, which may contain a path, becomes quoted text."""
+    """A library's error without a number, which may contain a path, becomes quoted text."""
     message = unwritable_text(Path("/home/a/b.png"), OSError("no /home/a"))
     assert message["reason"] == Quoted("no /home/a")
     assert render(message, is_public=True) == "b.png cannot be written"

@@ -113,7 +113,7 @@ def _srgb_profile() -> bytes:
 
 
 def _read(path: Path) -> tuple[Pixels, bytes]:
-    """Read pixels and profile the way the cut-out is made."""
+    """Read pixels and profile as for a cut-out."""
     with source.opened(read_header(path), 0, path.parent) as image:
         has_profile = image.get_typeof("icc-profile-data")
         profile = bytes(image.get("icc-profile-data")) if has_profile else b""

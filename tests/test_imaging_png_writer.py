@@ -1,6 +1,6 @@
 """PNG files written strip by strip.
 
-Read back by others, at any size, and what is left when it fails.
+They are read back by other libraries at any size; errors of a write reach the caller.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
 
 _MOST_CHUNK_BYTES = 2**31 - 1
-_ROWS = 32  # of a strip, in tests that choose it
+_ROWS = 32  # rows of a strip in tests that set it
 
 
 def _as_it_is(rows: Bytes, top: int) -> Bytes:
@@ -45,7 +45,7 @@ def _as_it_is(rows: Bytes, top: int) -> Bytes:
 
 
 def _picture(width: int, height: int, bands: int) -> Bytes:
-    """Make a picture that is part smooth, part noise, part empty: uint8 (h, w, bands)."""
+    """Return a picture of smooth, noisy and empty parts: uint8 (h, w, bands)."""
     rng = np.random.default_rng(width * 1000 + height)
     pixels = rng.integers(0, 256, (height, width, bands)).astype(np.uint8)
     pixels[height // 3 : height // 2] = np.arange(width)[:, np.newaxis] % 256
@@ -61,7 +61,7 @@ def _write(
     finish: Callable[[Bytes, int], Bytes] = _as_it_is,
     chunks: bytes = b"",
 ) -> bytes:
-    """Write a picture in pieces of some bytes, or all at once."""
+    """Write a picture in pieces of `piece` bytes, or all at once; return the file."""
     height, width, bands = pixels.shape
     layout = PngLayout(width=width, height=height, bands=bands, chunks=chunks)
     file, whole = io.BytesIO(), pixels.tobytes()
@@ -75,7 +75,7 @@ def _write(
 
 
 def _chunks(png: bytes) -> list[tuple[bytes, bytes]]:
-    """Split a PNG file; every chunk's checksum must be right."""
+    """Split a PNG file into chunks, and check each checksum."""
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     at, found = 8, []
     while at < len(png):
@@ -121,7 +121,7 @@ def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(png_writer, "_STRIP_BYTES", _ROWS * 40 * 4)
 
 
-# What is written
+# Pixels and strips
 
 
 @given(
@@ -160,7 +160,7 @@ def test_strips_end_anywhere(height: int, threads: int) -> None:
 
 @pytest.mark.usefixtures("small_strips")
 def test_each_strip_can_be_inflated_alone() -> None:
-    """A strip ends at a whole byte, with a full flush, and refers to nothing before it."""
+    """A strip ends at a whole byte with a full flush, and does not refer to earlier data."""
     pixels = _picture(40, 100, 4)
     parts = [content for kind, content in _chunks(_write(pixels)) if kind == b"IDAT"]
     assert parts[0][:2] == b"\x78\x01"
@@ -174,7 +174,7 @@ def test_each_strip_can_be_inflated_alone() -> None:
 
 @pytest.mark.usefixtures("small_strips")
 def test_pixels_are_finished_once() -> None:
-    """`finish` gets each strip once, with the row above as it was handed over."""
+    """`finish` gets each strip once, with the row above as it was passed in."""
     pixels = _picture(40, 100, 4)
     seen: dict[int, tuple[int, bytes]] = {}
 
@@ -225,11 +225,11 @@ def test_a_stuck_strip_does_not_let_others_pile_up() -> None:
 
     pixels = _picture(40, 32 * 60, 4)
     np.testing.assert_array_equal(_decode_by_hand(_write(pixels, threads=2, finish=finish)), pixels)
-    assert len(meanwhile) == 2  # and two wait for the pool's thread: with the first, five
+    assert len(meanwhile) == 2  # and two wait for the pool's thread: five with the first
 
 
 def test_pixels_may_be_finished_into_fewer_bands() -> None:
-    """Rows that are handed over with four bands may be written with three."""
+    """Rows passed in with four bands may be written with three."""
     pixels = _picture(300, 700, 4)
     file = io.BytesIO()
     layout = PngLayout(width=300, height=700, bands=3)
@@ -244,7 +244,7 @@ def test_pixels_may_be_finished_into_fewer_bands() -> None:
 
 
 def test_one_thread_has_no_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where only one CPU may be used, `write` does all the work, and no thread is started."""
+    """If only one CPU may be used, `write` does all the work without a pool."""
     monkeypatch.setattr(png_writer, "ThreadPoolExecutor", None)
     pixels = _picture(300, 700, 4)
     np.testing.assert_array_equal(_decode_by_hand(_write(pixels, threads=1)), pixels)
@@ -266,13 +266,13 @@ def test_pngcheck_finds_nothing(tmp_path: Path) -> None:
 
 @given(first=st.binary(max_size=300), second=st.binary(max_size=300))
 def test_checksums_are_combined(first: bytes, second: bytes) -> None:
-    """The checksum of two pieces follows from each one's own."""
+    """The checksum of two pieces is computed from each one's checksum."""
     combined = combine_adler32(zlib.adler32(first), zlib.adler32(second), len(second))
     assert combined == zlib.adler32(first + second)
 
 
 def test_checksums_of_long_pieces_are_combined() -> None:
-    """The sums may have wrapped around many times."""
+    """Checksums of pieces whose sums wrap around many times are combined correctly."""
     piece = b"\xff" * 1_000_003
     combined = combine_adler32(zlib.adler32(piece), zlib.adler32(piece), len(piece))
     assert combined == zlib.adler32(piece + piece)
@@ -288,25 +288,25 @@ def test_no_chunk_is_too_long(width: int, height: int) -> None:
 
 
 def _most_deflated(n: int) -> float:
-    """Return a bound of what n bytes that do not compress become."""
+    """Return the maximum size of n incompressible bytes after compression."""
     return n * 1.01 + 300
 
 
 @pytest.mark.parametrize("n", [1, 100, 65_535, 65_536, 3_000_000])
 def test_noise_hardly_grows(n: int) -> None:
-    """Data that does not compress takes at most the bound above."""
+    """Incompressible data takes at most the maximum above."""
     noise = np.random.default_rng(n).integers(0, 256, n).astype(np.uint8)
     part = b"".join(png_writer.deflate(noise))
     assert len(part) <= _most_deflated(n)
 
 
-# How much at a time, and how it fails
+# Memory and failures
 
 
 @pytest.mark.usefixtures("small_strips")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_strips_are_bounded(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    """There are at most two strips for each thread and one more, for every height."""
+    """At any height there are at most two strips per thread, and one more."""
     made: list[png_writer._Strip] = []
 
     class Counted(png_writer._Strip):
@@ -385,7 +385,7 @@ def test_a_full_disk_is_raised(height: int, threads: int) -> None:
 
 
 def test_missing_rows_are_told() -> None:
-    """A file with missing rows is not completed."""
+    """A file with missing rows raises an error."""
     layout = PngLayout(width=40, height=10, bands=4)
     with PngWriter(io.BytesIO(), layout, finish=_as_it_is, row_bytes=160, threads=2) as png:
         png.write(bytes(160 * 9))

@@ -1,6 +1,6 @@
 """Pictures as they are read, compared with Pillow's pixels.
 
-Every kind, every orientation, every profile.
+Every kind, every orientation and every profile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.uint8]  # (h, w, 3 or 4)
 
 _WIDTH, _HEIGHT = 96, 64
-_TO_SRGB = ImageCms.Intent.RELATIVE_COLORIMETRIC  # what libvips takes
+_TO_SRGB = ImageCms.Intent.RELATIVE_COLORIMETRIC  # the intent that libvips uses
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,7 +49,7 @@ def _colours(width: int = _WIDTH, height: int = _HEIGHT) -> Image.Image:
 
 
 def _with_alpha() -> Image.Image:
-    """Make a picture with every opacity, 0 and 255 among them."""
+    """Return a picture with every opacity, including 0 and 255."""
     picture = _colours().convert("RGBA")
     ramp = np.linspace(0, 255, _WIDTH).round().astype(np.uint8)
     picture.putalpha(Image.fromarray(np.tile(ramp, (_HEIGHT, 1))))
@@ -57,7 +57,7 @@ def _with_alpha() -> Image.Image:
 
 
 def _read(path: Path, *, max_side: int = 0) -> Pixels:
-    """Read a picture's pixels the way the cut-out is made."""
+    """Read a picture's pixels as for a cut-out."""
     header = read_header(path)
     with source.opened(header, max_side, path.parent) as image:
         pixels: Pixels = image.numpy()
@@ -176,18 +176,18 @@ def test_pixels_are_pillows(
     theirs = _by_pillow(path)
     ours = _read(path)
     assert ours.dtype == np.uint8
-    if ours.shape[2] > theirs.shape[2]:  # a GIF's later frames have transparency, its first has not
+    if ours.shape[2] > theirs.shape[2]:  # only a GIF's later frames have transparency
         assert ours[..., 3].min() == 255
         ours = ours[..., :3]
     if theirs.shape[2] == 4:
-        seen = theirs[..., 3] > 0  # what is under full transparency is nobody's colour
+        seen = theirs[..., 3] > 0  # colours under full transparency are undefined
         ours, theirs = ours * seen[..., np.newaxis], theirs * seen[..., np.newaxis]
     _assert_near(ours, theirs, worst=0, mean=0)
 
 
 @pytest.mark.parametrize("make", [_colours, _with_alpha], ids=["rgb", "rgba"])
 def test_an_avif_is_read(tmp_path: Path, make: Callable[[], Image.Image]) -> None:
-    """AVIF is Pillow's to the rounding of two libraries' colour formulas."""
+    """AVIF equals Pillow's reading within the rounding of two libraries' colour formulas."""
     path = tmp_path / "a.avif"
     make().save(path, quality=95, subsampling="4:4:4")
     _assert_near(_read(path), _by_pillow(path), worst=4, mean=1.0)
@@ -202,7 +202,7 @@ def _interlaced_png(picture: Image.Image) -> bytes:
 
 @pytest.mark.parametrize("make", [_colours, _with_alpha], ids=["rgb", "rgba"])
 def test_an_interlaced_png_is_read(tmp_path: Path, make: Callable[[], Image.Image]) -> None:
-    """Adam7 changes the order of the file, not the picture."""
+    """Adam7 changes the order of the data, not the picture."""
     path = tmp_path / "a.png"
     path.write_bytes(_interlaced_png(make()))
     assert read_header(path).is_whole
@@ -222,7 +222,7 @@ def test_an_interlaced_png_is_read(tmp_path: Path, make: Callable[[], Image.Imag
 def test_16_bits_keep_their_upper_8(
     tmp_path: Path, suffix: str, bands: tuple[int, ...], interpretation: str
 ) -> None:
-    """16-bit samples, colour and alpha alike, become 8-bit ones of the same brightness."""
+    """16-bit samples, colour and alpha, become 8-bit ones of the same brightness."""
     deep = np.random.default_rng(4).integers(0, 2**16, (20, 30, 4)).astype(np.uint16)
     chosen = np.ascontiguousarray(deep[..., list(bands)])
     path = tmp_path / f"a{suffix}"
@@ -234,7 +234,7 @@ def test_16_bits_keep_their_upper_8(
 
 
 def test_pillows_16_bit_grey_png_is_read(tmp_path: Path) -> None:
-    """A 16-bit grey PNG of Pillow's own keeps black, white and the middle."""
+    """A 16-bit grey PNG by Pillow keeps black, white and the middle."""
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(path)
     assert _read(path)[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
@@ -242,7 +242,7 @@ def test_pillows_16_bit_grey_png_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_tiled_tiff_is_read(tmp_path: Path, bits: int) -> None:
-    """Tiles are put together from top to bottom."""
+    """Tiles are joined from top to bottom."""
     picture = np.asarray(_colours(300, 200))
     image = pyvips.Image.new_from_array(picture)
     if bits == 16:
@@ -253,7 +253,7 @@ def test_a_tiled_tiff_is_read(tmp_path: Path, bits: int) -> None:
 
 
 def test_a_grey_floating_point_tiff_is_refused(tmp_path: Path) -> None:
-    """Black and white of these samples are unknown; the error contains advice."""
+    """The black and white points of these samples are unknown; the error contains advice."""
     path = tmp_path / "a.tif"
     pyvips.Image.new_from_array(np.zeros((4, 4), np.float32)).write_to_file(str(path))
     with pytest.raises(PictureError, match="grey floating-point samples and no colour profile"):
@@ -268,13 +268,13 @@ def _cmyk_profile() -> bytes:
     return bytes(pyvips.Image.profile_load("cmyk"))
 
 
-@functools.cache  # a profile holds the second it was made in: two made alike may differ
+@functools.cache  # a profile contains its creation second, so two profiles may differ
 def _srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def _grey_profile(gamma: float = 1.8) -> bytes:
-    """Make a grey ICC profile of a gamma (ICC.1:2001-04, sections 6.1 to 6.5)."""
+    """Return a grey ICC profile with a gamma (ICC.1:2001-04, sections 6.1 to 6.5)."""
     white = struct.pack(">3i", *(round(65536 * part) for part in (0.9642, 1.0, 0.8249)))
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(79),
@@ -306,7 +306,7 @@ def _grey_profile(gamma: float = 1.8) -> bytes:
 
 
 def _through(profile: bytes, picture: Image.Image) -> Pixels:
-    """Convert a picture from its profile to sRGB with LittleCMS by way of Pillow."""
+    """Convert a picture from its profile to sRGB with LittleCMS, called by Pillow."""
     converted = ImageCms.profileToProfile(
         picture,
         ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -330,7 +330,7 @@ def _through(profile: bytes, picture: Image.Image) -> Pixels:
 def test_cmyk_goes_through_its_profile(
     tmp_path: Path, name: str, options: dict[str, Any], has_profile: bool
 ) -> None:
-    """CMYK is converted by its profile or a common one, not by inverting the inks."""
+    """CMYK is converted by its own or a standard profile, not by inverting the inks."""
     path = tmp_path / name
     profile = _cmyk_profile() if has_profile else None
     _colours().convert("CMYK").save(path, **options, icc_profile=profile)
@@ -377,7 +377,7 @@ def test_a_grey_profile_leaves_alpha_alone(tmp_path: Path) -> None:
 def test_an_rgb_profile_is_kept_and_the_numbers_are_not_touched(
     tmp_path: Path, max_side: int
 ) -> None:
-    """An RGB profile stays with its pixels, scaled down or not."""
+    """An RGB profile is kept with unchanged pixels, scaled down or not."""
     path, bare = tmp_path / "a.png", tmp_path / "bare.png"
     _colours().save(path, icc_profile=_srgb_profile())
     _colours().save(bare)
@@ -411,7 +411,7 @@ def test_a_profile_that_cannot_be_meant_is_passed_over(
 
 @pytest.fixture(params=["in-memory", "spooled"])
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn pictures in memory, then by the temporary file that large ones take."""
+    """Turn pictures in memory, then with the temporary file for large ones."""
     if request.param == "spooled":
         monkeypatch.setattr(source, "_IN_MEMORY_PIXELS", 0)
 
@@ -420,7 +420,7 @@ def _turned(path: Path, orientation: int, picture: Image.Image) -> None:
     """Save a picture with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture.save(path, exif=exif, lossless=True)  # which only WebP heeds
+    picture.save(path, exif=exif, lossless=True)  # only WebP uses it
 
 
 @pytest.mark.usefixtures("_way")
@@ -452,7 +452,7 @@ def test_every_orientation_is_upright(
 def test_other_formats_orientations_are_upright(
     tmp_path: Path, name: str, orientation: int
 ) -> None:
-    """WebP and TIFF carry EXIF's orientation, AVIF its own; each is applied once."""
+    """WebP and TIFF have an EXIF orientation, AVIF its own; each is applied once."""
     path = tmp_path / name
     _turned(path, orientation, _colours(192, 128))
     worst, mean = (30, 4.0) if name == "a.avif" else (0, 0)
@@ -522,7 +522,7 @@ def test_a_turned_picture_taller_than_one_pass_is_read_small(tmp_path: Path) -> 
 
 
 def test_scaling_does_not_weigh_colours_by_alpha(tmp_path: Path) -> None:
-    """A transparent half keeps its colours from mixing differently than stock rembg's would."""
+    """Alpha does not weight the colours when a picture is scaled, as in stock rembg."""
     path = tmp_path / "a.png"
     _with_alpha().save(path)
     expected = _scaled_by_pillow(np.asarray(_with_alpha()), 64, 43)
@@ -546,7 +546,7 @@ def test_the_scaled_sides_are_the_ones_told(
     is_tall: bool,
     max_side: int,
 ) -> None:
-    """A picture of any shape has the sides of `scaled`, none above the limit, none 0."""
+    """A picture of any shape is read with the sides of `scaled`: at most the limit, at least 1."""
     sides = (height, width) if is_tall else (width, height)
     path = tmp_path_factory.getbasetemp() / "sides.png"
     Image.new("RGB", sides, (9, 99, 199)).save(path)
@@ -556,7 +556,7 @@ def test_the_scaled_sides_are_the_ones_told(
     assert (
         1 <= min(pixels.shape[:2]) <= max(pixels.shape[:2]) <= max(min(max_side, *sides), max_side)
     )
-    # libvips' weights are fixed-point: a step in each of the two passes
+    # libvips' weights are fixed-point: one step in each of the two passes
     assert np.abs(pixels.astype(int) - (9, 99, 199)).max() <= 2
 
 
@@ -589,7 +589,7 @@ def test_scaling_down_is_pillows_lanczos(tmp_path: Path, factor: float) -> None:
 def test_a_part_is_read_as_it_lies_in_the_whole(
     tmp_path: Path, name: str, make: Callable[[], Image.Image], options: dict[str, Any]
 ) -> None:
-    """Every format gives the box's own pixels, unscaled where the box is no larger than asked."""
+    """Each format gives the box's own pixels, unscaled if the box is no larger than requested."""
     path = tmp_path / name
     make().save(path, **options)
     header = read_header(path)
@@ -604,7 +604,7 @@ def test_a_part_is_read_as_it_lies_in_the_whole(
 def test_a_part_of_a_turned_picture_is_upright(
     tmp_path: Path, name: str, orientation: int, side: int
 ) -> None:
-    """The box is of the upright picture; what is read is Pillow's crop of that, scaled."""
+    """The box refers to the upright picture; the pixels equal Pillow's crop of it, scaled."""
     path = tmp_path / name
     _turned(path, orientation, _colours(192, 128))
     upright = _by_pillow(path)
@@ -621,9 +621,9 @@ def test_a_part_of_a_turned_picture_is_upright(
 def test_a_part_is_shrunk_by_its_decoder_no_further_than_a_picture(
     tmp_path: Path, name: str, factor: float
 ) -> None:
-    """A box much larger than asked is Pillow's crop, scaled.
+    """A box much larger than requested equals Pillow's crop, scaled.
 
-    Its edges are off by half a shrunk pixel at most.
+    Its edges are off by at most half a shrunk pixel.
     """
     path = tmp_path / name
     side = round(40 * factor)
@@ -696,9 +696,9 @@ def test_a_turned_picture_cut_short_leaves_no_temporary_file(tmp_path: Path) -> 
 def test_what_is_computed_with_is_no_plain_chain(
     tmp_path: Path, name: str, form: str, is_chain: bool
 ) -> None:
-    """Pixels that are computed are read by libvips' threads.
+    """A picture that needs computation is not a plain chain, so libvips' threads read it.
 
-    In the caller's, 12 MP of floats with alpha took 18 s.
+    In the caller's thread, 12 MP of floats with alpha took 18 s.
     """
     path = tmp_path / name
     pyvips.Image.black(9, 7, bands=3).cast(form).write_to_file(str(path))

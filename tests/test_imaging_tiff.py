@@ -1,7 +1,4 @@
-"""TIFF files of every kind: the picture is read, or refused with a reason.
-
-Never a wrong one in silence.
-"""
+"""TIFF files of every kind: each is read correctly, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ def _libvips() -> None:
 
 @functools.cache
 def _rgb() -> Pixels:
-    """Make a smooth picture of many colours, uint8 (h, w, 3)."""
+    """Return a smooth picture of many colours, uint8 (h, w, 3)."""
     blobs = np.random.default_rng(7).integers(0, 256, (5, 6, 3)).astype(np.uint8)
     size = (_WIDTH, _HEIGHT)
     return np.asarray(Image.fromarray(blobs).resize(size, Image.Resampling.BICUBIC))
@@ -58,7 +55,7 @@ def _grey() -> Pixels:
 
 @functools.cache
 def _alpha() -> Pixels:
-    """Make every opacity, uint8 (h, w)."""
+    """Return an alpha channel with every opacity, uint8 (h, w)."""
     return np.tile(np.linspace(0, 255, _WIDTH).round().astype(np.uint8), (_HEIGHT, 1))
 
 
@@ -72,7 +69,7 @@ def _planes(samples: Samples) -> Samples:
 
 
 def _deep(samples: Samples, dtype: Any) -> Samples:
-    """Scale 8-bit samples to all of an unsigned type's range."""
+    """Scale 8-bit samples to the whole range of an unsigned type."""
     top = np.iinfo(dtype).max
     return np.round(samples / 255 * top).astype(dtype)
 
@@ -109,7 +106,7 @@ def _assert_near(ours: Pixels, expected: Pixels, *, mean: float = 0.6, worst: in
     assert difference.max() <= worst
 
 
-# Samples of every type and meaning
+# Sample types
 
 _LAYOUTS: list[Any] = [
     pytest.param({}, id="one-strip"),
@@ -125,7 +122,7 @@ _LAYOUTS: list[Any] = [
 def test_unsigned_samples_are_scaled(
     tmp_path: Path, dtype: Any, is_planar: bool, layout: dict[str, Any]
 ) -> None:
-    """RGB and RGBA of 8, 16 and 32 bits, together or in planes, are the same picture."""
+    """RGB and RGBA of 8, 16 and 32 bits, interleaved or in planes, give the same picture."""
     rgba = np.dstack([_rgb(), _alpha()])
     for picture, extra in ((_rgb(), {}), (rgba, {"extrasamples": [2]})):
         samples = _deep(picture, dtype)
@@ -137,9 +134,9 @@ def test_unsigned_samples_are_scaled(
 @pytest.mark.parametrize("layout", _LAYOUTS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
 def test_grey_samples_are_scaled(tmp_path: Path, dtype: Any, layout: dict[str, Any]) -> None:
-    """Black may be 0 or the largest number.
+    """Black may be 0 or the maximum.
 
-    Transparency stands beside it or in a plane of its own.
+    Alpha may be interleaved or in its own plane.
     """
     path = tmp_path / "a.tif"
     _write(path, _deep(_grey(), dtype), photometric="minisblack", **layout)
@@ -158,7 +155,7 @@ def test_grey_samples_are_scaled(tmp_path: Path, dtype: Any, layout: dict[str, A
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
 @pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
 def test_signed_samples_are_refused(tmp_path: Path, dtype: Any, photometric: str) -> None:
-    """The black point is undefined, and programs disagree."""
+    """Signed samples have no defined black point, and programs disagree."""
     picture = (_rgb() if photometric == "rgb" else _grey()) // 2
     path = _write(tmp_path / "a.tif", picture.astype(dtype), photometric=photometric)
     bits = np.iinfo(dtype).bits
@@ -175,9 +172,9 @@ def _srgb_profile() -> bytes:
 
 @functools.cache
 def _linear_profile() -> bytes:
-    """Make a profile of sRGB's colours with linear light.
+    """Return an sRGB profile with linear light.
 
-    Each curve tag becomes a curve of no points.
+    Each curve tag becomes a curve without points.
     """
     profile = bytearray(_srgb_profile())
     count = struct.unpack(">I", profile[128:132])[0]
@@ -194,9 +191,9 @@ def _linear_profile() -> bytes:
 def test_floats_are_read_through_their_profile(
     tmp_path: Path, dtype: Any, is_planar: bool, layout: dict[str, Any]
 ) -> None:
-    """Floats with an sRGB profile are sRGB, and with a linear profile linear.
+    """Floats with an sRGB profile are read as sRGB, and with a linear profile as linear light.
 
-    Transparency has none.
+    The profile does not apply to alpha.
     """
     linear = np.dstack([_linear(_rgb()), _alpha() / 255])
     for samples, profile, expected in (
@@ -220,9 +217,9 @@ def test_floats_are_read_through_their_profile(
 
 
 def test_floats_without_a_profile_are_linear_and_said_to_be(tmp_path: Path) -> None:
-    """They are read as linear light, with a warning.
+    """Floats without a profile are read as linear light, with a warning.
 
-    What is no number, or out of range, is black or white.
+    NaN and values out of range become black or white.
     """
     numbers = _linear(_rgb()).astype(np.float32)
     numbers[:4], numbers[4:8], numbers[8:12] = np.nan, np.inf, -np.inf
@@ -267,7 +264,7 @@ def _rationals(numbers: tuple[float, ...]) -> tuple[int, ...]:
 def test_ycbcr_that_is_no_jpeg_is_read(
     tmp_path: Path, is_planar: bool, layout: dict[str, Any]
 ) -> None:
-    """The file's reference black and white and its alpha are used."""
+    """The file's reference black and white, and its alpha, are used."""
     for reference, alpha in ((_FULL, False), (_VIDEO, False), (_FULL, True)):
         samples = _ycbcr(_rgb(), reference)
         expected = _rgb()
@@ -318,7 +315,7 @@ def _subsampled(codes: Pixels, across: int, down: int) -> bytes:
 
 
 def _subsampled_tiff(chroma: tuple[int, int], *, order: str, tile: int) -> bytes:
-    """Write a subsampled YCbCr TIFF: deflated strips of 16 rows, or tiles of a side."""
+    """Return a subsampled YCbCr TIFF: deflated strips of 16 rows, or tiles of a side."""
     codes = _ycbcr(_smooth())
     blocks = [codes[y : y + 16] for y in range(0, _HEIGHT, 16)]
     tags: dict[int, tuple[int, tuple[Any, ...]]] = {278: (3, (16,))}
@@ -359,7 +356,7 @@ def _smooth() -> Pixels:
 def test_subsampled_ycbcr_is_read(
     tmp_path: Path, chroma: tuple[int, int], order: str, tile: int
 ) -> None:
-    """Subsampled chroma in strips and tiles gives the picture, without alpha."""
+    """Subsampled chroma in strips and tiles gives the same picture, without alpha."""
     path = tmp_path / "a.tif"
     path.write_bytes(_subsampled_tiff(chroma, order=order, tile=tile))
     _assert_near(_read(path)[0], _smooth(), mean=3, worst=14)
@@ -373,7 +370,7 @@ def _lab(rgb: Pixels) -> npt.NDArray[np.float64]:
 
 
 def _lab_codes(rgb: Pixels, bits: int, *, is_icc: bool) -> Samples:
-    """Encode CIELAB as TIFF does: signed a and b, or ICC's shifted ones."""
+    """Encode CIELAB as TIFF does: signed a and b, or ICC's shifted values."""
     lab, step = _lab(rgb), 1 if bits == 8 else 256
     white = 255 if bits == 8 else 65280 if is_icc else 65535
     chroma = np.round(lab[..., 1:] * step).astype(int)
@@ -389,7 +386,7 @@ def _lab_codes(rgb: Pixels, bits: int, *, is_icc: bool) -> Samples:
 def test_cielab_is_read(
     tmp_path: Path, bits: int, photometric: str, is_planar: bool, layout: dict[str, Any]
 ) -> None:
-    """Both ways of writing a and b, with and without transparency."""
+    """Both encodings of a and b are read, with and without alpha."""
     codes = _lab_codes(_rgb(), bits, is_icc=photometric == "icclab")
     alpha = _deep(_alpha(), codes.dtype)
     for samples, expected, extra in (
@@ -404,14 +401,14 @@ def test_cielab_is_read(
             planarconfig="separate" if is_planar else "contig",
             **{**layout, **extra},
         )
-        # 8 bits have few steps of a and b: one is up to 17 of 255 in blue
+        # 8 bits have few steps of a and b: one step is up to 17 of 255 in blue
         _assert_near(_read(path)[0], expected, mean=1.5 if bits == 8 else 0.7, worst=20)
 
 
 @pytest.mark.parametrize("is_planar", [False, True], ids=["pixels", "planes"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_cmyk_with_a_fifth_sample_is_read(tmp_path: Path, dtype: Any, is_planar: bool) -> None:
-    """The inks are converted as without the extra sample, which is alpha if the tag says so."""
+    """The inks are converted without the extra sample, which is alpha if its tag says so."""
     inks = np.asarray(Image.fromarray(_rgb()).convert("CMYK"))
     image = pyvips.Image.new_from_array(inks).copy(interpretation="cmyk")
     rgb = image.icc_transform("srgb", input_profile="cmyk", depth=8).numpy()
@@ -446,7 +443,7 @@ _LEFT_OUT = "extra channels of the TIFF file that are not marked as transparency
 def test_extra_samples_mean_what_their_tag_says(
     tmp_path: Path, kinds: list[int], alpha: int | None, left_out: int, dtype: Any
 ) -> None:
-    """Alpha is the sample with that tag; a warning names the ignored ones."""
+    """Alpha is the sample with that tag; a warning names the ignored samples."""
     extra = [_alpha() if i == alpha else _grey() for i in range(len(kinds))]
     colours = _rgb() * (_alpha()[..., None] / 255) if 1 in kinds else _rgb()
     path = _write(
@@ -463,7 +460,7 @@ def test_extra_samples_mean_what_their_tag_says(
 
 @pytest.mark.parametrize("kind", [0, 2], ids=["selection", "alpha"])
 def test_a_grey_picture_with_another_channel(tmp_path: Path, kind: int) -> None:
-    """A saved selection beside grey is not alpha."""
+    """A saved selection in a grey picture is not read as alpha."""
     samples = np.dstack([_grey(), _alpha()])
     path = _write(
         tmp_path / "a.tif",
@@ -478,7 +475,7 @@ def test_a_grey_picture_with_another_channel(tmp_path: Path, kind: int) -> None:
 
 
 def test_a_picture_that_is_transparent_everywhere_is_told(tmp_path: Path) -> None:
-    """A TIFF or PNG whose own opacity is 0 everywhere gives an empty cut-out, and a warning."""
+    """A TIFF or PNG whose alpha is 0 everywhere gives an empty cut-out and a warning."""
     hidden = np.dstack([_rgb(), np.zeros_like(_alpha())])
     _write(tmp_path / "a.tif", hidden, extrasamples=[2])
     Image.fromarray(hidden).save(tmp_path / "a.png")
@@ -535,7 +532,7 @@ def test_the_full_page_is_read(tmp_path: Path, pages: list[Any], options: dict[s
 
 
 def test_the_full_page_may_be_of_an_odd_kind_and_turned(tmp_path: Path) -> None:
-    """Page, type of sample and orientation are read together."""
+    """Page, sample type and orientation are combined."""
     turned = [(274, 3, 1, 6, True)]
     path = _pages(
         tmp_path / "a.tif",
@@ -699,7 +696,7 @@ def test_what_is_not_read_is_refused_by_name(
 def test_a_tiff_that_is_cut_short_is_refused(
     tmp_path: Path, layout: dict[str, Any], dtype: Any, is_planar: bool
 ) -> None:
-    """Missing strips and tiles are errors, never black pixels or bytes of our directory."""
+    """Missing strips and tiles are errors, not black pixels or bytes of the directory."""
     samples = _deep(_rgb(), dtype)
     path = _write(
         tmp_path / "a.tif",
@@ -717,7 +714,7 @@ def test_a_tiff_that_is_cut_short_is_refused(
 
 
 def test_a_damaged_tile_is_refused(tmp_path: Path) -> None:
-    """A tile that does not inflate is an error, not a black square."""
+    """A tile that cannot be inflated is an error, not a black square."""
     noise = np.random.default_rng(1).integers(0, 256, (128, 128, 3)).astype(np.uint8)
     path = _write(tmp_path / "a.tif", noise, tile=(32, 32), compression="deflate")
     data = bytearray(path.read_bytes())
@@ -729,10 +726,7 @@ def test_a_damaged_tile_is_refused(tmp_path: Path) -> None:
 
 
 def test_tall_strips_with_transparency_are_read_in_order(tmp_path: Path) -> None:
-    """Colours and alpha are read separately by two threads.
-
-    None asks for a strip that is gone.
-    """
+    """Two threads read colours and alpha separately; neither requests a discarded strip."""
     noise = np.random.default_rng(1).integers(0, 256, (900, 150, 4)).astype(np.uint8)
     path = _write(tmp_path / "a.tif", noise, extrasamples=[2], rowsperstrip=27)
     header = read_header(path)

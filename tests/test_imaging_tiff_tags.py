@@ -1,4 +1,4 @@
-"""TIFF directories are read within limits, also in hostile files."""
+"""TIFF directories are read within limits, even in hostile files."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_long_chain_of_directories_is_cut() -> None:
     ],
 )
 def test_a_damaged_directory_is_a_sentence(tmp_path: Path, data: bytes, reason: str) -> None:
-    """Each is refused as damaged, with the reason and the file name."""
+    """Each damaged directory is refused with the reason and the file name."""
     path = tmp_path / "a.tif"
     path.write_bytes(data)
     with pytest.raises(PictureError, match=f"is damaged or cut short: .*{reason}") as caught:
@@ -182,7 +182,7 @@ def test_no_file_raises_anything_else(
 @settings(max_examples=200, deadline=None)
 @given(_HOSTILE)
 def test_no_file_makes_it_read_without_end(data: bytes) -> None:
-    """The bytes that are read stay below the limit."""
+    """The number of bytes read stays below the limit."""
     file = _Bytes(data + bytes(1000))
     with contextlib.suppress(TagError):
         reader = TagReader(cast("PictureFile", file))

@@ -1,6 +1,6 @@
-"""What libvips reads of a file.
+"""The parts of a file that libvips reads.
 
-An end that is missing, metadata without measure, names of any bytes.
+Missing ends, oversized metadata, and names of any bytes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _both(path: Path) -> tuple[PictureHeader, Pixels, Pixels]:
 
 
 def _split(png: bytes, length: int) -> bytes:
-    """Split a PNG's only chunk of pixels into many."""
+    """Split the only chunk of pixels of a PNG into many."""
     at = png.index(b"IDAT")
     size = int.from_bytes(png[at - 4 : at], "big")
     pixels = png[at + 4 : at + 4 + size]
@@ -84,7 +84,7 @@ def _exif(orientation: int) -> Image.Exif:
 
 
 _ANIMATED: dict[str, Any] = {"save_all": True, "append_images": [_colours().rotate(180)]}
-# A file, how many bytes of its end are no pixels', and one that is.
+# A file, the number of bytes at its end that are not pixels, and a number that cuts pixels off.
 _ENDS: list[Any] = [
     pytest.param(_encoded("JPEG"), 2, 3, id="jpeg"),
     pytest.param(_encoded("JPEG", progressive=True), 2, 3, id="jpeg-progressive"),
@@ -118,9 +118,9 @@ _ENDS: list[Any] = [
 def test_a_missing_end_is_a_warning_and_missing_pixels_a_refusal(
     tmp_path: Path, content: bytes, spare: int, too_many: int | None
 ) -> None:
-    """If only bytes after the last pixel are missing, all pixels are equal.
+    """If only bytes after the last pixel are missing, all pixels are equal, with a warning.
 
-    Past it, it is refused.
+    If pixels are missing, the file is refused.
     """
     path = tmp_path / "a"
     path.write_bytes(content)
@@ -171,13 +171,13 @@ def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) ->
 
 
 def test_a_webp_whose_exif_is_cut_says_so(tmp_path: Path) -> None:
-    """The orientation may be in the missing part."""
+    """A warning says that the orientation may be in the missing part."""
     path = tmp_path / "a.webp"
     path.write_bytes(_encoded("WEBP", exif=_exif(6))[:-8])
     assert views.EXIF_CUT in _both(path)[0].warnings
 
 
-# Metadata without measure
+# Oversized metadata
 
 
 def _shown_bytes(header: PictureHeader) -> int:
@@ -289,9 +289,9 @@ def test_a_profile_or_exif_without_measure_is_left_out_with_a_warning(
 
 
 def test_a_gif_of_many_frames_is_shown_up_to_its_first(tmp_path: Path) -> None:
-    """Every frame of a file is listed by libvips, though only the first is read.
+    """Only the first frame of a file is shown to libvips.
 
-    90 bytes of memory for each.
+    It would list every frame, with 90 bytes of memory for each.
     """
     frame = b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0"
     path = tmp_path / "a.gif"
@@ -349,7 +349,7 @@ def _kind_of_jpeg(code: int, bits: int) -> bytes:
 def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
-    """The message advises to save the picture in another way."""
+    """The message advises saving the picture in another way."""
     path = tmp_path / "a"
     path.write_bytes(content)
     with pytest.raises(PictureError, match=words) as caught:
@@ -380,7 +380,7 @@ def test_more_blocks_than_any_picture_needs_are_refused(
         read_header(path)
 
 
-# Names, and what is said
+# Names and messages
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
@@ -455,7 +455,7 @@ def test_a_name_that_is_no_utf8_is_read_and_written(tmp_path: Path, kind: str) -
     ],
 )
 def test_a_decoders_words_are_said_plainly(said: str, meaning: str) -> None:
-    """The message does not contain the library's text, which goes to the log."""
+    """The message does not contain the library's text, which is in the log."""
     error = pyvips.Error("unable to call jpegload", said)
     told = str(complaints.explain(Path("a.jpg"), error))
     is_damaged = not meaning.startswith(("its encoding", "its header asks"))
