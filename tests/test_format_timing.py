@@ -98,7 +98,7 @@ def test_a_format_that_stays_by_the_margin_says_so(machine: Machine) -> None:
     assert (
         str(text)
         == "precision auto is int8, as timed on this machine: int8 11 ms, bf16 20 ms, fp32 10 ms; a"
-        " format must be 10% faster to take its place"
+        " format must be 10% faster to replace it"
     )
     assert text.code == "auto_is_timed"
 

@@ -1,4 +1,4 @@
-"""Measure the article's table: u2net as rembg ships it, the article's two steps, then our presets."""
+"""Measure the article's table: stock u2net, the article's two steps, then our presets."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class Budgets:
         return (shares[0], disagreement, *[*shares, 0.0, 0.0][1:3])
 
     def keeps_others(self, trial: Trial, axis: int) -> bool:
-        """Return whether a trial keeps all budgets except one axis: 0 memory, 1 time, 2 agreement."""
+        """Return whether a trial keeps all budgets but one: 0 memory, 1 time, 2 agreement."""
         return all(share is None for i, share in enumerate(self._excesses(trial)) if i != axis)
 
     def _excesses(self, trial: Trial) -> tuple[float | None, float | None, float | None]:
@@ -189,11 +189,11 @@ def _disagreement(trial: Trial) -> float:
     return 1 - (trial.agreement or 0.0)
 
 
-def _missed_agreement(agreement: float | None, least: float) -> Message:
+def _missed_agreement(agreement: float | None, minimum: float) -> Message:
     """Return that an agreement is missed."""
     if agreement is None:
         return Message("agreement, which is unknown: the reference shows no clear foreground")
-    shown = _apart(agreement, least, lambda share: f"{share:.3f}", str)
+    shown = _apart(agreement, minimum, lambda share: f"{share:.3f}", str)
     return Message(
         "agreement {agreement}, at least {least} wanted", agreement=shown[0], least=shown[1]
     )

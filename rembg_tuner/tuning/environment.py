@@ -1,4 +1,4 @@
-"""What figures depend on besides the settings (machine, libraries, weights, pictures), and its keys.
+"""Keys of what figures depend on besides settings: machine, libraries, weights and pictures.
 
 A trial of the same key and context need not be measured again.
 """
@@ -145,7 +145,7 @@ def context_of(
 
 
 def key_of(settings: Settings, machine: Machine) -> str:
-    """Return the measurement key of a setting; without a model file, a key of the setting itself."""
+    """Return the measurement key of a setting; without a model file, the setting as a key."""
     try:
         return resolve(settings, machine).measurement_key
     except (ModelError, OSError):  # its trial fails with the reason

@@ -60,7 +60,7 @@ class FormatState:
             if found.times_s[found.chosen] > min(found.times_s[one] for one in found.candidates):
                 return Message(
                     "precision auto is {chosen}, as timed on this machine: {times}; a format must"
-                    " be {margin:.0%} faster to take its place",
+                    " be {margin:.0%} faster to replace it",
                     code="auto_is_timed",
                     chosen=found.chosen,
                     times=join_parts(times),
@@ -166,7 +166,7 @@ def time_formats(
     except (sqlite3.Error, ModelError) as error:
         raise OutputError(
             Message(
-                "what was timed could not be kept: {reason}",
+                "the times could not be stored: {reason}",
                 code="times_not_kept",
                 reason=Quoted(str(error)),
             )
@@ -192,8 +192,8 @@ def _predict_times(runs: Sequence[Result | Failure]) -> list[float]:
         if is_disturbed(run.warnings):
             raise OutputError(
                 Message(
-                    "the number formats were not timed, since other work ran at the same time; try"
-                    " again on a quiet machine",
+                    "the number formats were not timed, because other work ran at the same time;"
+                    " try again when the machine is idle",
                     code="not_timed_busy",
                 )
             )

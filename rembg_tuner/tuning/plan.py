@@ -51,7 +51,7 @@ def guess_trial_s(settings: Settings, *, pictures: int, rounds: int) -> float:
 
 
 def _network(model: str) -> tuple[int, int]:
-    """Return the input side (px) and file size (bytes) of a model; unknown models count as small."""
+    """Return the input side (px) and file size (bytes) of a model; unknown ones count as small."""
     entry = read_catalogue().get(model)
     if entry is not None:
         return entry.side, entry.bytes or entry.about_bytes or 0
@@ -235,7 +235,7 @@ def _is_path(value: object) -> bool:
     """Return whether a value can be the path of a file."""
     try:
         return isinstance(value, str) and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that represents no byte
         return False
 
 

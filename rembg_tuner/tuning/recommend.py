@@ -318,7 +318,7 @@ def _axis_steps(
 
 
 def _nearest_on(trials: Sequence[Trial], axis: int, here: float) -> Trial | None:
-    """Return the trial nearest to a value on an axis, the cheapest of equal ones; None: no trials."""
+    """Return the trial nearest to a value on an axis, the cheapest of equal ones."""
     if not trials:
         return None
     nearest = min(trials, key=lambda trial: abs(trial.costs()[axis] - here))

@@ -161,7 +161,8 @@ def _describe_method(sweep: Sweep, plan: Plan, *, is_public: bool) -> list[str]:
         " table in docs/measuring.md.",
         (busy := busy_text(sweep.trials)) and f"{busy}.",
         excluded
-        and f"Left out of the averages because they have no clear foreground: {', '.join(excluded)}.",
+        and "Left out of the averages because they have no clear foreground:"
+        f" {', '.join(excluded)}.",
     )
     return [one for one in sentences if isinstance(one, str)]
 
@@ -181,8 +182,8 @@ def busy_text(trials: Sequence[Trial]) -> Message | None:
         return None
     return plural(
         "{busy} of {n} trial ran while the machine was busy with other work (its load average"
-        " without our own workers exceeded the usable CPUs), so its times are longer than on an idle"
-        " machine; sweep --again measures again",
+        " without our own workers exceeded the usable CPUs), so its times are longer than on an"
+        " idle machine; sweep --again measures again",
         "{busy} of {n} trials ran while the machine was busy with other work (its load average"
         " without our own workers exceeded the usable CPUs), so their times are longer than on an"
         " idle machine; sweep --again measures again",
@@ -277,7 +278,7 @@ def _page(trials: Sequence[Trial], data: ReportData) -> str:
 
 
 def _thumbnails(trial: Trial) -> list[tuple[str, str]]:
-    """Return the name and the bytes, as base64, of the first cut-outs; missing files are skipped."""
+    """Return the names and base64 bytes of the first cut-outs; missing files are skipped."""
     files = [
         (Path(one.input).name, Path(one.thumbnail)) for one in trial.pictures[:3] if one.thumbnail
     ]

@@ -120,7 +120,7 @@ class TrialStore:
         self._write(_PRUNE, count)
 
     def find(self, context: str, settings: Settings) -> Trial | None:
-        """Return the trial of a setting or of one that resolves to the same; None: there is none."""
+        """Return the trial of an equal setting; None: there is none."""
         rows = self._select(_FIND, context, *self.identity(settings), settings_key(settings))
         found = _read(rows[0][0]) if rows else None
         return None if found is None else replace(found, settings=settings)

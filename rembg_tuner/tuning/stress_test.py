@@ -1,4 +1,4 @@
-"""Stress test: run pictures many times in one worker, and measure growth of memory and throughput."""
+"""Run pictures many times in one worker, to measure throughput and growth of memory."""
 
 from __future__ import annotations
 

@@ -213,7 +213,10 @@ def _build(kind: type[_Read], content: object) -> _Read:
     """
     if not isinstance(content, dict):
         raise SettingsError([_not_a_trial(content)])
-    types = {item.name: str(item.type) for item in fields(kind)}  # type: ignore[arg-type]  # both are dataclasses
+    types = {
+        item.name: str(item.type)
+        for item in fields(kind)  # type: ignore[arg-type]  # both are dataclasses
+    }
     problems = [
         _invalid(name, value)
         for name, value in content.items()

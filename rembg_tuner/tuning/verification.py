@@ -1,4 +1,4 @@
-"""Measure a preset again and compare it with its record: after an upgrade, or on another machine."""
+"""Measure a preset again and compare it with its record, after an upgrade or elsewhere."""
 
 from __future__ import annotations
 
