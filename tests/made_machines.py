@@ -32,15 +32,15 @@ def make_machine(
     cache: Path = Path("/nonexistent"),
     **more: Any,
 ) -> Machine:
-    """Make a machine.
+    """Return a machine.
 
     Args:
-        engines: those installed, best first.
-        precisions: that the CPU computes in; without bf16 it has AVX2 only.
-        int8_models: the models with an int8 form, each with the engine: `u2netp openvino`.
-        absent_models: the models whose file is not there.
-        cache: with this machine's own agreements.
-        more: other fields.
+        engines: the installed engines, best first.
+        precisions: the number formats of the CPU; without bf16 it has AVX2 only.
+        int8_models: the models with an int8 form, each with its engine: `u2netp openvino`.
+        absent_models: the models without a file.
+        cache: the cache folder with this machine's own agreements.
+        more: other fields of `Machine`, and `int8_kind`.
     """
     kind = more.pop("int8_kind", "vnni")
 

@@ -19,12 +19,12 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def make_png(pixels: npt.NDArray[Any], *chunks: bytes, after: bytes = b"") -> bytes:
-    """Write a PNG.
+    """Return a PNG file.
 
     Args:
         pixels: (h, w) grey, (h, w, 2) grey with alpha, (h, w, 3) or (h, w, 4); 8 or 16 bits.
-        chunks: between header and pixels.
-        after: between pixels and end.
+        chunks: the chunks between header and pixels.
+        after: the chunks between pixels and end.
     """
     height, width = pixels.shape[:2]
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[1 if pixels.ndim == 2 else pixels.shape[2]]

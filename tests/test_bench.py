@@ -230,7 +230,7 @@ def test_a_start_stands_beside_stocks_with_its_steps() -> None:
 
 
 def test_the_report_says_what_was_left_out_and_on_which_cpu() -> None:
-    """The CPU and the ISA limit stand above the table, and what was left out below it."""
+    """The CPU and the ISA limit are above the table, and what was left out is below it."""
     report = BenchReport(
         date="2026-11-25",
         commit=None,

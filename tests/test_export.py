@@ -732,7 +732,7 @@ def test_a_script_names_its_packages(settings: Settings, needed: set[str]) -> No
 
 
 def test_a_package_that_is_not_installed_is_not_pinned() -> None:
-    """Its version is left open, and a note says so."""
+    """Its version is not pinned, and a note says so."""
     made = export(Settings(engine="onnxruntime", provider="cuda"), "python", measured=None)
     assert "onnxruntime-gpu" in script_metadata(made.text)["dependencies"]
     assert (

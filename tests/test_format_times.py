@@ -1,6 +1,6 @@
 """The times of number formats on this machine.
 
-How they are stored and found, and what `precision auto` makes of them.
+How they are stored and found, and how `precision auto` uses them.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def raised(act: Callable[[], object]) -> Exception:
     """Return the error that a call raises."""
     try:
         found = act()
-    except Exception as error:  # noqa: BLE001  # looked at by the caller
+    except Exception as error:  # noqa: BLE001  # the caller checks it
         return error
     raise AssertionError(f"nothing was raised, but returned: {found!r}")
 
