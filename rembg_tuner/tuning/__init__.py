@@ -1,4 +1,4 @@
-"""Many settings measured, each in a worker of its own: plan, store, search, measure, recommend.
+"""Measure many settings, each in a new worker: plan, store, search, measure, recommend.
 
-Knows nothing of pages: what runs a picture is given to it.
+The package does not depend on the web page: the caller passes it the runner of the pictures.
 """

@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 
 ARTICLE_ROWS = ("article-default", "article-light", "article-onnx")
 OUR_ROWS = ("balanced", "fastest", "smallest")
-CLAIMED_MEMORY, CLAIMED_SPEED = 0.25, 6.0  # of the first row's peak; times as fast
-_STAND_IN_RUN = (
-    "composed"  # u2netp in the stock pipeline, for the time outside a stand-in's network
-)
+CLAIMED_MEMORY, CLAIMED_SPEED = 0.25, 6.0  # share of the first row's peak; speed relative to it
+# The name of u2netp in the stock pipeline, for the time outside a stand-in's network.
+_STAND_IN_RUN = "composed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +42,13 @@ class ArticleRow:
     """One row of the table.
 
     Attributes:
-        name: of the preset.
+        name: name of the preset.
         time_s: median; None: not measured.
         low_s, high_s: minimum and maximum.
         n: timed runs.
         peak_bytes: highest of load and all runs.
-        stars: of the edges, compared with the reference; None: unknown.
-        why_not: why it was not measured, and what to do; None: it was.
+        stars: stars of the edges, compared with the reference; None: unknown.
+        why_not: why it was not measured, and what to do; None: it was measured.
     """
 
     name: str
@@ -64,14 +63,14 @@ class ArticleRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArticleTable:
-    """The table.
+    """The article's table.
 
     Attributes:
-        rows: the article's, then ours.
-        first: name of the first measured row; ratios are to it.
+        rows: the article's rows, then ours.
+        first: name of the first measured row; ratios are relative to it.
         is_real: whether that row is the article's own u2net, by its checksum.
-        is_stand_in: whether u2net's file only has its size and speed.
-        verdict: which part of the article's claim holds.
+        is_stand_in: whether u2net's file is a stand-in with the same size and speed.
+        verdict: whether the article's claim is confirmed.
         busy: warnings that the machine was busy with other work; empty: it was idle.
     """
 
@@ -87,7 +86,7 @@ class ArticleTable:
         return next(row for row in self.rows if row.name == name)
 
     def ratios(self, row: ArticleRow) -> tuple[float, float] | None:
-        """Return a row's share of the first one's peak, and its speed relative to it."""
+        """Return a row's peak as a share of the first row's, and its speed relative to it."""
         first = self.row(self.first)
         if row.time_s is None or not row.peak_bytes or not first.time_s or not first.peak_bytes:
             return None
@@ -115,11 +114,11 @@ def measure_article(
     """Measure every row in its own worker, in turn: A B C A B C; warm-ups are not counted.
 
     Args:
-        picture: to cut out.
+        picture: the picture to cut out.
         rounds: timed runs of each row, at least 1.
-        is_stand_in: u2net's file only has its size and speed: its matte is noise, whose PNG takes
-            long to write. The row's time is its network's time plus the time that u2netp takes
-            outside its network in the same pipeline.
+        is_stand_in: whether u2net's file is a stand-in with the same size and speed. Its matte is
+            noise, whose PNG takes long to write. Therefore the row's time is the time of its
+            network plus the time that u2netp takes outside its network in the same pipeline.
         log: called with the progress and with warnings.
 
     Raises:
@@ -204,7 +203,7 @@ def _run_rows(
     """Run the rows in turn.
 
     Raises:
-        OutputError: one failed.
+        OutputError: a row failed.
     """
     runs: dict[str, list[Result]] = {name: [] for name in settings}
     load = OwnLoad()
@@ -228,7 +227,10 @@ def _run_rows(
 def _stars(
     runs: dict[str, list[Result]], settings: dict[str, Settings], folder: Path, *, is_stand_in: bool
 ) -> dict[str, float]:
-    """Compare the edges of each row with those of the first; a stand-in's matte is noise."""
+    """Return the stars of each row's edges, compared with those of the first row.
+
+    A stand-in is left out, because its matte is noise.
+    """
     names = [name for name in settings if not (is_stand_in and settings[name].model == "u2net")]
     reference = str(folder / f"{_STAND_IN_RUN if _STAND_IN_RUN in runs else names[0]}.png")
     found: dict[str, float] = {}
@@ -243,7 +245,7 @@ def _stars(
 def _row(
     name: str, results: list[Result], stars: float | None, composed: list[Result] | None
 ) -> ArticleRow:
-    """Combine the runs of a row; the first is the warm-up."""
+    """Return the row of some runs; the first run is the warm-up."""
     times_s = [run.total_s for run in results[1:]]
     if composed is not None:
         rest = statistics.median(run.stages_s["rest"] for run in composed[1:])

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"  # of the charts and the report
 _MAX_LINEAR_RATIO = 6.0  # a wider range gets a logarithmic scale
-_TICKS = 6  # about so many on a linear scale
-_STEPS = (1, 2, 5, 10)  # of ticks, times a power of ten
+_TICKS = 6  # approximate number on a linear scale
+_STEPS = (1, 2, 5, 10)  # between ticks, times a power of ten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...] = ()
 
     def share(self, value: float) -> float:
-        """Return how far a value is from the low end to the high end: 0 to 1."""
+        """Return the position of a value between the low end (0) and the high end (1)."""
         if self.is_log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
@@ -53,13 +53,13 @@ def fit_axis(
     write: Callable[[float], str],
     resolution: float = 0.0,
 ) -> Axis:
-    """Return an axis that holds values with some space around them, with round ticks.
+    """Return an axis that contains values with a margin around them, with round ticks.
 
     Args:
-        values: at least one, none below 0.
+        values: at least one, all at least 0.
         begin: coordinate of the low end.
         end: coordinate of the high end.
-        write: writes the label of a tick; ticks with equal labels become one.
+        write: returns the label of a tick; ticks with equal labels become one.
         resolution: the smallest difference that labels show; ticks are not closer.
     """
     low, high = min(values), max(values)
@@ -78,7 +78,7 @@ def fit_axis(
 
 
 def linear_ticks(low: float, high: float, min_step: float = 0.0) -> list[float]:
-    """Return the multiples of 1, 2 or 5 times a power of ten that lie in a range, about six.
+    """Return about six multiples of 1, 2 or 5 times a power of ten within a range.
 
     >>> linear_ticks(92.0, 113.0)
     [95.0, 100.0, 105.0, 110.0]
@@ -90,7 +90,7 @@ def linear_ticks(low: float, high: float, min_step: float = 0.0) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times the powers of ten that lie in a range.
+    """Return 1, 2 and 5 times the powers of ten within a range.
 
     >>> log_ticks(40.0, 1000.0)
     [50, 100, 200, 500, 1000]

@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 
     from rembg_tuner.tuning.trials import Trial
 
-DEFAULT_MIN_AGREEMENT = 0.97  # also required of a model's int8 form
+DEFAULT_MIN_AGREEMENT = 0.97  # also the minimum for a model's int8 form
 ANY = "any"  # removes a budget
 _Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """The limits that a recommended setting keeps.
+    """The limits that a recommended setting must keep.
 
     Attributes:
-        max_memory_bytes: of the peak, more than 0; None: no limit.
-        max_time_s: of the median time of a run, more than 0; None: no limit.
-        min_agreement: minimum IoU with the reference, 0 to 1; None or 0: no limit, even unknown.
-        models: those whose licence is allowed; None: all.
+        max_memory_bytes: limit of the peak, more than 0; None: no limit.
+        max_time_s: limit of the median time of a run, more than 0; None: no limit.
+        min_agreement: minimum IoU with the reference, 0 to 1; None or 0: no limit, so that an
+            unknown agreement is accepted.
+        models: models whose licence is allowed; None: all.
     """
 
     max_memory_bytes: int | None = None
@@ -86,16 +87,19 @@ class Budgets:
         return Message("{budgets}", budgets=join_parts(parts))
 
     def fits(self, trial: Trial) -> bool:
-        """Return whether a measured trial keeps every budget; an unknown agreement keeps none."""
+        """Return whether a measured trial keeps every budget.
+
+        An unknown agreement does not keep `min_agreement`.
+        """
         return all(share is None for share in self._excesses(trial))
 
     def distance(self, trial: Trial) -> tuple[float, ...]:
-        """Return how far a measured trial is from the budgets; the smallest tuple is the nearest.
+        """Return the distance of a measured trial from the budgets; tuples are compared in order.
 
         Returns:
-            First the largest of (peak / max - 1), (time / max - 1) and ((1 - agreement) / (1 - min)
-            - 1) over the missed budgets, infinity for a missed agreement of 1; then, for ties, 1 -
-            agreement if it is infinite, and the other shares.
+            First the maximum over the missed budgets of (peak / max - 1), (time / max - 1) and ((1
+            - agreement) / (1 - min) - 1), where a missed minimum agreement of 1 counts as infinite.
+            Then, for ties, 1 - agreement if the first value is infinite, and the other shares.
         """
         shares = sorted((one for one in self._excesses(trial) if one is not None), reverse=True)
         if not shares:
@@ -108,7 +112,7 @@ class Budgets:
         return all(share is None for i, share in enumerate(self._excesses(trial)) if i != axis)
 
     def _excesses(self, trial: Trial) -> tuple[float | None, float | None, float | None]:
-        """Return the share by which memory, time and agreement miss their budgets; None: kept."""
+        """Return the shares by which memory, time and agreement miss their budgets; None: kept."""
         peak, time_s, _ = trial.costs()
         return (
             _over(peak, self.max_memory_bytes),
@@ -117,7 +121,7 @@ class Budgets:
         )
 
     def _agreement_excess(self, trial: Trial) -> float | None:
-        """Return the share of the allowed disagreement by which it is missed; None: it is kept."""
+        """Return the share by which the disagreement exceeds the allowed one; None: it does not."""
         if not self.min_agreement or (
             trial.agreement is not None and trial.agreement >= self.min_agreement
         ):
@@ -159,7 +163,7 @@ class Budgets:
 
 
 def read_budgets(content: Mapping[str, object]) -> Budgets:
-    """Read what `Budgets.to_dict` returned; missing budgets have their defaults.
+    """Build budgets from the result of `Budgets.to_dict`; missing budgets have their defaults.
 
     Raises:
         SettingsError: a budget is invalid.
@@ -180,12 +184,12 @@ def read_budgets(content: Mapping[str, object]) -> Budgets:
 
 
 def _over(value: float, maximum: float | None) -> float | None:
-    """Return the share by which a value exceeds its maximum; None: it does not."""
+    """Return the share by which a value exceeds its maximum; None: it does not exceed it."""
     return None if maximum is None or value <= maximum else value / maximum - 1
 
 
 def _disagreement(trial: Trial) -> float:
-    """Return 1 - agreement; an unknown agreement counts as 0."""
+    """Return 1 - agreement, where an unknown agreement counts as 0."""
     return 1 - (trial.agreement or 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Compare a few settings on one picture: what each costs, and where its matte differs."""
+"""Compare a few settings on one picture: their costs, and where their mattes differ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_COMPARED = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSettings:
-    """Settings with the name that a comparison shows."""
+    """Settings and the name that a comparison shows for them."""
 
     name: str
     settings: Settings
@@ -40,9 +40,9 @@ class ComparisonRow:
         trial: its figures or its failure.
         cutout: path of the full cut-out; None: there is none.
         preview: path of the cut-out as WebP of at most 1600 px a side; None: not requested.
-        difference: path of a map: blue where the matte has more than the reference, orange where it
-            has less; None: there is no reference.
-        stars: of the edges, 1 to 5; None: there is no reference.
+        difference: path of the map of differences: blue where the matte is above the reference,
+            orange where it is below; None: there is no reference.
+        stars: stars of the edges, 1 to 5; None: there is no reference.
     """
 
     entry: NamedSettings
@@ -66,15 +66,15 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRequest:
-    """What to compare.
+    """The arguments of a comparison.
 
     Attributes:
-        picture: to cut out.
+        picture: the picture to cut out.
         entries: two to six settings.
-        reference: name of the reference: one of the entries, unless `mask` or `reference_settings`
-            is given.
+        reference: name of the reference: that of an entry, unless `mask` or `reference_settings` is
+            given.
         mask: path of a matte as the reference; None: there is none.
-        reference_settings: settings of the reference that are not an entry; None: there are none.
+        reference_settings: settings of a reference that is not an entry; None: there are none.
         rounds: timed runs of each setting, at least 1.
         has_previews: whether previews are written.
         max_pixels: the host's limit; None: the limit of the format.
@@ -106,7 +106,7 @@ def compare_settings(
     """Measure settings on a picture, each in a new worker, and compare their mattes with one.
 
     Args:
-        request: what to compare.
+        request: the picture, the settings and the reference.
         folder: for cut-outs and maps.
         runner: runs the pictures.
         comparer: compares the cut-outs.
@@ -116,7 +116,7 @@ def compare_settings(
 
     Raises:
         OutputError: the reference could not be cut out.
-        SettingsError: mask and picture differ in width or height.
+        SettingsError: mask and picture have different aspect ratios.
     """
     matte, excluded = _reference(request, folder, runner, comparer)
     measured = []
@@ -135,7 +135,11 @@ def compare_settings(
 def _reference(
     request: ComparisonRequest, folder: Path, runner: TrialRunner, comparer: Comparer
 ) -> tuple[str | None, frozenset[str]]:
-    """Return a reference that is not an entry, and the pictures in which it shows no foreground."""
+    """Return the matte of a reference that is not an entry, and the pictures without foreground.
+
+    The matte is None if the reference is an entry. The pictures are those in which the reference
+    has no clear foreground.
+    """
     picture = str(request.picture)
     if request.mask is not None:
         comparer.refuse_another_shape(request.mask, picture)

@@ -1,6 +1,6 @@
 """Keys of what figures depend on besides settings: machine, libraries, weights and pictures.
 
-A trial of the same key and context need not be measured again.
+A trial with the same key and context is not measured again.
 """
 
 from __future__ import annotations
@@ -122,16 +122,16 @@ def _mask_digests(masks: Mapping[str, str]) -> list[object]:
 def context_of(
     pictures: Sequence[Path], reference: str, *, rounds: int, machine: Sequence[str]
 ) -> str:
-    """Hash what a trial's figures depend on besides its setting.
+    """Return a hash of everything except the setting that a trial's figures depend on.
 
     Args:
-        pictures: by their content, in this order.
-        reference: what agreement is measured against, with its weights.
+        pictures: hashed by their content, in this order.
+        reference: the reference of agreement, with its weights.
         rounds: timed runs of each picture.
         machine: CPU, cores, features of the CPU, versions, slots.
 
     Returns:
-        A SHA-256 as hex.
+        A SHA-256 in hexadecimal.
 
     Raises:
         OSError: a picture cannot be read.
@@ -145,7 +145,7 @@ def context_of(
 
 
 def key_of(settings: Settings, machine: Machine) -> str:
-    """Return the measurement key of a setting; without a model file, the setting as a key."""
+    """Return the measurement key of a setting; without a model file, a key of the settings."""
     try:
         return resolve(settings, machine).measurement_key
     except (ModelError, OSError):  # its trial fails with the reason
@@ -158,10 +158,10 @@ def older_trial_key(settings: Settings) -> str:
 
 
 def weights_key(settings: Settings) -> str:
-    """Return a key of the model files that a setting may run: their content and input format.
+    """Return a key of the model files that a setting may use: their content and input format.
 
-    These are the released file, its int8 form for precision int8, and both for auto; null: the file
-    is missing.
+    These are the released file, its int8 form for precision int8, and both for auto. The entry of a
+    missing file is null.
     """
     forms = {"int8": (settings.engine,), "auto": (None, settings.engine)}
     return json.dumps(

@@ -1,6 +1,6 @@
-"""The folder of a sweep: its lock, its plan.json, and reading back what it contains.
+"""The folder of a sweep: its lock, its plan.json and its records.
 
-A sweep is only resumed in a folder whose plan is the same.
+A sweep is only resumed in a folder with the same plan.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.trials import Trial
 
 PLAN_FILE = "plan.json"
-# Fields that figures and their order depend on; the others may differ when a sweep is resumed.
+# The figures and their order depend on these fields; the others may differ on a resume.
 _FIXED_FIELDS = ("pictures", "axes", "base", "reference", "rounds", "seed")
 
 
@@ -57,7 +57,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # The lock ends with the process, however that ends.
+        # The system releases the lock when the process ends, also after a crash.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
@@ -79,14 +79,14 @@ def take_folder(plan: Mapping[str, object], folder: Path, *, resume: bool) -> No
     """Create a sweep's folder, or check that it contains the same sweep.
 
     Args:
-        plan: as `Plan.to_dict`.
-        folder: of the sweep.
-        resume: continue the sweep in the folder.
+        plan: the result of `Plan.to_dict`.
+        folder: the folder of the sweep.
+        resume: whether to continue the sweep in the folder.
 
     Raises:
         SettingsError: the folder contains a sweep and `resume` is False, or it contains another or
             a damaged sweep.
-        OutputError: it cannot be created.
+        OutputError: the folder cannot be created.
     """
     found = read_plan_file(folder) if resume else None
     if found is not None:
@@ -109,12 +109,12 @@ def take_folder(plan: Mapping[str, object], folder: Path, *, resume: bool) -> No
 def written_plan(plan: Mapping[str, object], folder: Path) -> Iterator[None]:
     """Write plan.json before the body runs, and restore the earlier state if the body fails.
 
-    A process that is killed in the body leaves a sweep that can be resumed; a body that fails
-    leaves the folder free for a corrected command.
+    If the process is killed in the body, the sweep can be resumed. If the body fails, the folder
+    can be used by a corrected command.
 
     Args:
         plan: ready for JSON.
-        folder: of the sweep.
+        folder: the folder of the sweep.
 
     Raises:
         OutputError: plan.json cannot be written.
@@ -134,7 +134,7 @@ def written_plan(plan: Mapping[str, object], folder: Path) -> Iterator[None]:
 
 
 def read_plan_file(folder: Path) -> dict[str, object] | None:
-    """Read plan.json as it is; None: there is none.
+    """Return the content of plan.json; None: there is no such file.
 
     Raises:
         SettingsError: it is damaged.
@@ -162,7 +162,7 @@ def read_plan_file(folder: Path) -> dict[str, object] | None:
 
 
 def _check_same_plan(found: dict[str, object], plan: dict[str, object], folder: Path) -> None:
-    """Check that two plans measure the same.
+    """Check that two plans have equal fixed fields.
 
     Raises:
         SettingsError: lists the differences.
@@ -192,7 +192,7 @@ def _check_same_plan(found: dict[str, object], plan: dict[str, object], folder: 
 
 
 def _fixed_values(plan: dict[str, object]) -> dict[str, object]:
-    """Return the values of a plan that may not change, one entry for each knob."""
+    """Return the values of a plan that must not change, one entry for each knob."""
     found: dict[str, object] = {}
     for name in _FIXED_FIELDS:
         value = plan.get(name)
@@ -210,13 +210,13 @@ def _fixed_values(plan: dict[str, object]) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRecord:
-    """The contents of the folder of a sweep that has ended, was killed, or is still running.
+    """The contents of a sweep's folder; the sweep may be complete, killed or still running.
 
     Attributes:
         trials: in the order they were run.
-        budgets: of the recommendation.
-        environment: date (ISO, UTC), cpu, cores, versions, memory_limit, load_average at the start;
-            files of other versions may have fewer entries.
+        budgets: the budgets of the recommendation.
+        environment: date (ISO, UTC), cpu, cores, versions, memory_limit and load_average at the
+            start; files of other versions may have fewer entries.
         planned: number of trials of the complete sweep; None: unknown.
         outdated: number of trials left out because their model now has other weights.
     """
@@ -229,13 +229,13 @@ class SweepRecord:
 
 
 def read_sweep_folder(folder: Path) -> SweepRecord:
-    """Read a sweep's folder: the trials from its store, or else from trials.json.
+    """Read a sweep's folder: the trials from its store, or from trials.json.
 
     Raises:
         SettingsError: the folder does not contain a sweep, or it is damaged.
     """
     plan, file = read_plan_file(folder), folder / JSON_FILE
-    if plan is None or (file.is_file() and "context" not in plan):  # of an older version
+    if plan is None or (file.is_file() and "context" not in plan):  # written by an older version
         return _read_json(file)
     found = _read_store(folder, plan)
     return _read_json(file) if not found.trials and file.is_file() else found
@@ -324,6 +324,6 @@ def _record_of(content: object) -> SweepRecord:
 
 
 def _texts(content: object) -> dict[str, str]:
-    """Return the names and values of a dict as text; empty: it is not a dict."""
+    """Return the names and values of a dict as text; empty: the content is not a dict."""
     found = content if isinstance(content, dict) else {}
     return {str(name): str(value) for name, value in found.items()}

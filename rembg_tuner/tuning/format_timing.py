@@ -1,4 +1,4 @@
-"""Time the precisions of models on this machine, for `precision auto`; takes seconds for each."""
+"""Time the precisions of models on this machine, for `precision auto`; takes seconds per model."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import EngineName
     from rembg_tuner.tuning.measure import TrialRunner
 
-_ROUNDS = 2  # workers of each format, in turn, so that a slow moment does not affect only one
+_ROUNDS = 2  # workers of each format, in turn, so that a slow moment affects all formats
 
 
 _RUNS = 3  # timed runs in each worker, after a warm-up
 
 
-_SIDE = 256  # px, of the picture; only the network is timed, and its input has its own size
+_SIDE = 256  # px, of the picture; only the network is timed, whose input size does not depend on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatState:
-    """The precision that `auto` chooses for a model in an engine.
+    """The precision that `auto` chooses for a model and an engine.
 
     Attributes:
         settings: with precision auto.
@@ -50,7 +50,7 @@ class FormatState:
 
     @property
     def text(self) -> Message:
-        """The choice, and whether it was timed here or recorded on other machines."""
+        """The choice, and whether it is based on times of this machine or of other machines."""
         found = self.formats
         if found.is_timed:
             times = [
@@ -96,7 +96,7 @@ def format_states(machine: Machine, models: Iterable[str] = ()) -> list[FormatSt
 
     Args:
         machine: with its timings.
-        models: to list; empty: the catalogue's.
+        models: names of models; empty: those of the catalogue.
     """
     found = []
     for model in models or read_catalogue():
@@ -142,9 +142,9 @@ def time_formats(
     Args:
         state: model, engine and precisions.
         machine: shared by the runner's slots; see `Machine.shared_by`.
-        runner: runs them.
+        runner: runs the pictures.
         folder: for the picture and its cut-outs.
-        on_step: called before each worker with what it times.
+        on_step: called before each worker with the name of the step.
 
     Raises:
         OutputError: a precision does not run, other work ran at the same time, or the times cannot

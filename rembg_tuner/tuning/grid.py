@@ -1,4 +1,4 @@
-"""The grid of a sweep: every setting that its axes make on this machine, without duplicates."""
+"""The grid of a sweep: all distinct settings of its axes that can run on this machine."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Value
 
     Axes = Mapping[str, Sequence[Value]]
-    # Knobs in which two settings differ, each with the value of one and of the other.
+    # The knobs in which two settings differ, each with both values.
     Difference = tuple[tuple[str, Value, Value], ...]
 
 MAX_SETTINGS = 2000
-MAX_COMBINATIONS = 20_000  # of the axes' values, most of which make equal settings; takes about 3 s
-# Small enough for a few minutes, and with the engines' own axes wide enough for what usually wins.
+MAX_COMBINATIONS = 20_000  # many of which give equal settings; takes about 3 s
+# Small enough for a few minutes; with the engines' own axes it includes the usual best settings.
 _COMMON_AXES: dict[str, tuple[Value, ...]] = {
     "intra_op_threads": (1, 2),
     "network_size": (192, 224, 256, 288, 320),
@@ -40,7 +40,7 @@ _COMMON_AXES: dict[str, tuple[Value, ...]] = {
 
 
 def default_axes() -> dict[str, tuple[Value, ...]]:
-    """Return the axes of a sweep that names none: the engines with their own knobs."""
+    """Return the default axes of a sweep: the engines with their own knobs, and common ones."""
     swept = {name: spec.axes for name, spec in ENGINES.items() if spec.axes is not None}
     own: dict[str, set[Value]] = {}
     for axes in swept.values():
@@ -67,12 +67,12 @@ def _rank(name: str, value: Value) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The settings that axes make on a machine.
+    """The settings of some axes on a machine.
 
     Attributes:
-        settings: in the axes' order, the last axis varies fastest; at least one.
-        left_out: a sentence for each axis value that no setting has, with the reason, and for each
-            value that means the same as another one here.
+        settings: in the order of the axes, the last axis varies fastest; at least one.
+        left_out: a sentence for each axis value without a setting, with the reason, and for each
+            value that is equivalent to another one here.
     """
 
     settings: tuple[Settings, ...]
@@ -82,17 +82,17 @@ class Grid:
 def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
     """Make every setting of the axes that can run on a machine.
 
-    A knob that an engine does not support keeps its default. Settings that are the same here,
-    because of this or because they resolve to the same, count once.
+    A knob that an engine does not support keeps its default. Settings that become equal by this, or
+    that resolve to the same settings, count once.
 
     Args:
         axes: knobs with their values.
         base: the knobs that are not an axis.
-        machine: that runs them.
+        machine: the machine that runs the settings.
 
     Raises:
         SettingsError: a knob is unknown, a value is not allowed, no setting remains, there are more
-            than 2,000, or the values make more than 20,000 combinations.
+            than 2,000 settings, or the values make more than 20,000 combinations.
     """
     axes = {name: tuple(dict.fromkeys(values)) for name, values in axes.items()}
     _check_values(axes)
@@ -114,10 +114,11 @@ def make_grid(axes: Axes, base: Settings, machine: Machine) -> Grid:
 
 
 def _check_values(axes: Axes) -> None:
-    """Check the axes without regard to a machine.
+    """Check the axes independently of a machine.
 
     Raises:
-        SettingsError: there are too many combinations; or lists every unknown knob and value.
+        SettingsError: there are too many combinations, or knobs or values are unknown (all are
+            listed).
     """
     if math.prod(map(len, axes.values())) > MAX_COMBINATIONS:
         problem = Message(
@@ -171,12 +172,12 @@ class _Builder:
     """Collects the settings of a grid.
 
     Attributes:
-        kept: the settings by what they resolve to.
-        reasons: why values were refused.
+        kept: the settings by their resolved values.
+        reasons: the reasons why values were refused.
     """
 
     def __init__(self, machine: Machine) -> None:
-        """Start with no setting."""
+        """Start without settings."""
         self._machine = machine
         self.kept: dict[tuple[Value, ...], Settings] = {}
         self.reasons: dict[tuple[str, Value], dict[Message, None]] = {}
@@ -211,9 +212,9 @@ class _Builder:
                 self.reasons.setdefault((name, chosen[name]), {})[_axis_reason(refusal)] = None
 
     def duplicate_texts(self) -> list[Message]:
-        """Return a sentence for each value that means the same as another one.
+        """Return a sentence for each value that is equivalent to another one.
 
-        Combinations of values that each have their own sentence are omitted.
+        Combinations are omitted if each of their values has its own sentence.
         """
         single = {difference[0] for difference in self._duplicates if len(difference) == 1}
         return [
@@ -229,7 +230,7 @@ class _Builder:
 
 
 def _values_text(difference: Difference, side: int) -> Parameter:
-    """Return the knobs of a difference with the values of one side, 1 or 2."""
+    """Return the knobs of a difference with the values of one side (1 or 2)."""
     return join_parts(
         Message("{knob} {value}", knob=Term(one[0], "knob"), value=value_term(one[side]))
         for one in difference
@@ -244,11 +245,11 @@ def _build(base: Settings, chosen: dict[str, Value]) -> Settings:
         name: value if is_honoured(name, engine) else default_of(name)
         for name, value in wanted.items()
     }
-    return Settings(**values)  # type: ignore[arg-type]  # of settings, and of checked axes
+    return Settings(**values)  # type: ignore[arg-type]  # from valid settings and checked axes
 
 
 def _axis_reason(refusal: Refusal) -> Message:
-    """Return the reason of a refusal in the words of a sweep."""
+    """Return the reason of a refusal, worded for a sweep."""
     reason = refusal.clause or refusal.reason
     if reason.code != "int8_absent":
         return reason
@@ -261,12 +262,12 @@ def _axis_reason(refusal: Refusal) -> Message:
 
 
 def shuffled(settings: Sequence[Settings], seed: int) -> list[Settings]:
-    """Return settings in random order, so that a machine that warms up favours none.
+    """Return settings in random order, so that a machine that warms up does not favour any.
 
     Args:
         settings: in any order.
-        seed: the same seed gives the same order.
+        seed: equal seeds give equal orders.
     """
     order = list(settings)
-    random.Random(seed).shuffle(order)  # not for secrets
+    random.Random(seed).shuffle(order)  # not used for security
     return order

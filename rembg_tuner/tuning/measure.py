@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
     from rembg_tuner.tuning.reference import Reference
 
-# Failures caused by the setting; other kinds say nothing about it.
+# Failures caused by the setting; other kinds do not depend on it.
 OF_THE_SETTING = frozenset({"timeout", "out_of_memory", "crash", "engine_error"})
-ROUNDS = 3  # timed runs of each picture: ONNX Runtime's memory pattern is complete from the second
+ROUNDS = 3  # timed runs of each picture; ONNX Runtime's memory pattern is complete from the second
 
 
 class TrialRunner(Protocol):
-    """Run the pictures of one trial.
+    """Runs the pictures of one trial.
 
     Attributes:
         slots: how many workers share the CPUs of this machine.
@@ -42,11 +42,11 @@ class TrialRunner(Protocol):
     slots: int
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Run pictures one after another in one new worker, and end it.
+        """Run pictures one after another in a new worker, and stop it.
 
         Args:
             jobs: in order.
-            settings: of all runs.
+            settings: the settings of all runs.
 
         Returns:
             One outcome per job, up to the first Failure.
@@ -54,12 +54,12 @@ class TrialRunner(Protocol):
 
 
 class DirectTrialRunner:
-    """Run each trial at once, in a worker of its own."""
+    """Runs each trial at once, in a new worker."""
 
     slots = 1
 
     def __init__(self, history: HistoryUse = "own") -> None:
-        """Count the load of all workers together.
+        """Create a runner that counts the load of all its workers together.
 
         Args:
             history: how earlier peaks on this machine are used; see
@@ -70,7 +70,7 @@ class DirectTrialRunner:
         self._machine = read_machine()  # the same for all trials, so that `auto` does not change
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Run pictures one after another in one new worker; see `TrialRunner`."""
+        """Run pictures one after another in a new worker; see `TrialRunner`."""
         return run_fresh(
             jobs, settings, history=self._history, load=self._load, machine=self._machine
         )
@@ -78,11 +78,11 @@ class DirectTrialRunner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepContext:
-    """What all trials of a sweep share.
+    """The values that all trials of a sweep share.
 
     Attributes:
         pictures: their paths.
-        reference: of agreement.
+        reference: the reference of agreement.
         folder: for cut-outs and thumbnails.
         comparer: compares cut-outs.
         rounds: timed runs of each picture, at least 1.
@@ -104,8 +104,8 @@ def measure_trial(
     """Measure one setting: one warm-up, which is not counted, then all pictures in each round.
 
     Args:
-        number: of the trial.
-        settings: to measure.
+        number: number of the trial.
+        settings: the settings to measure.
         context: pictures, reference, rounds.
         runner: runs the pictures.
 
@@ -159,8 +159,8 @@ def trial_of(
     """Combine the runs of a setting into a trial.
 
     Args:
-        number: of the trial.
-        settings: that were measured.
+        number: number of the trial.
+        settings: the measured settings.
         results: the warm-up, then all pictures in each round.
         comparisons: for each picture its comparison with the reference, and its thumbnail.
         excluded: pictures left out of the averages.
@@ -172,7 +172,7 @@ def trial_of(
             number=number,
             settings=settings,
             date=datetime.now(UTC).date().isoformat(),
-            # Without what describes one picture only: where focus looked.
+            # Without values of a single picture, such as the box of focus.
             effective={
                 name: value for name, value in last.effective.items() if not isinstance(value, dict)
             },
@@ -224,7 +224,7 @@ def _with_times(trial: Trial) -> Trial:
 
 
 def join_workers(trial: Trial, again: Trial) -> Trial:
-    """Combine what two workers measured of one setting.
+    """Combine the measurements of a setting by two workers.
 
     Args:
         trial: measured before, in one or more workers.
@@ -262,6 +262,6 @@ def join_workers(trial: Trial, again: Trial) -> Trial:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """Return the mean of the known values; None: there is none."""
+    """Return the mean of the known values; None: all are unknown."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None

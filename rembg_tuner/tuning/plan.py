@@ -1,4 +1,4 @@
-"""What a sweep measures: pictures, axes, reference and counts; and its form in plan.json."""
+"""The plan of a sweep: pictures, axes, reference and counts, and its form in plan.json."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.tuning.grid import Grid
 
-# Measured on two cores at 2.5 GHz in fp32: u2netp and u2net at 320 px; time grows with the area.
+# Measured on two cores at 2.5 GHz in fp32 with u2netp and u2net at 320 px; the time is proportional
+# to the area.
 _START_S, _RUN_S, _RUN_SIDE = 1.2, 0.25, 320
 _LARGE_BYTES, _LARGE_FACTOR = 50_000_000, 2.4
 
 
 def guess_trial_s(settings: Settings, *, pictures: int, rounds: int) -> float:
-    """Estimate the duration of a trial by model size and input side, seconds.
+    """Estimate the duration of a trial from model size and input side, seconds.
 
     Args:
-        settings: of the trial.
+        settings: the settings of the trial.
         pictures: number of pictures.
         rounds: timed runs of each picture; the warm-up counts as one more.
     """
@@ -64,20 +65,20 @@ def _network(model: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)  # no slots: the grid is cached
 class Plan:
-    """What a sweep measures.
+    """The plan of a sweep.
 
     Attributes:
         pictures: paths.
         axes: knobs with their values.
         base: the other knobs.
-        reference: name of a preset or model, or path of a mask or of a folder of masks with the
-            names of the pictures; empty: the sweep's model in fp32 at its own size.
+        reference: name of a preset or model, or path of a mask or of a folder of masks named as the
+            pictures; empty: the sweep's model in fp32 at its own size.
         trials: number of trials, chosen by Optuna; None: the whole grid.
         rounds: timed runs of each picture in a trial.
-        seed: of the order.
+        seed: seed of the order.
         confirming: additional workers that measure the best settings again at the end.
-        again: whether to measure again what was measured on this machine before.
-        budgets: of the recommendation.
+        again: whether settings that this machine measured before are measured again.
+        budgets: the budgets of the recommendation.
         max_pixels: returns the host's limit for a picture; None: the limits of the formats.
     """
 
@@ -89,7 +90,7 @@ class Plan:
     rounds: int = ROUNDS
     seed: int = 0
     again: bool = False
-    # The rest does not change what is measured.
+    # The following fields do not change the measurements.
     budgets: Budgets = field(default_factory=Budgets, compare=False)
     confirming: int = field(default=CONFIRMING, compare=False)
     max_pixels: Callable[[Path], int] | None = field(default=None, compare=False)
@@ -103,10 +104,10 @@ class Plan:
         return make_grid(self.axes, self.base, machine)
 
     def grid(self) -> list[Settings]:
-        """Return every setting that the axes make on this machine.
+        """Return every setting of the axes that this machine can run.
 
         Raises:
-            SettingsError: there is none, or a value is not allowed.
+            SettingsError: no setting remains, or a value is not allowed.
         """
         return list(self._grid.settings)
 
@@ -119,23 +120,23 @@ class Plan:
         return self._grid.left_out
 
     def reference_settings(self) -> tuple[str, Settings]:
-        """Return name and settings of a reference that is cut out.
+        """Return the name and the settings of a reference that is cut out.
 
         Raises:
             SettingsError: the name is unknown.
         """
         model = str(next(iter(self.axes.get("model", ())), self.base.model))
         choice = find_reference(self.reference) if self.reference else reference_model(model)
-        assert choice.settings is not None  # only a mask or a compared setting has none
+        assert choice.settings is not None  # only a mask or a compared setting has no settings
         return str(choice.name), choice.settings
 
     def reference_file_name(self) -> str:
-        """Return how reports name a reference of masks: a file's name, or the path of a folder."""
+        """Return the name of a reference of masks for reports: a file name, or a folder path."""
         path = Path(self.reference)
         return str(path) if path.is_dir() else path.name
 
     def pixel_limits(self) -> dict[str, int]:
-        """Return the host's limit for each picture by path; empty: there is none."""
+        """Return the host's limit for each picture by path; empty: there is no limit."""
         limit = self.max_pixels
         return {} if limit is None else {str(path): limit(path) for path in self.pictures}
 
@@ -177,7 +178,7 @@ class Plan:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """Read the plan in a sweep's folder; None: there is none.
+    """Read the plan in a sweep's folder; None: there is no plan.
 
     Raises:
         SettingsError: plan.json is damaged.
@@ -201,7 +202,7 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def plan_of(content: Mapping[str, object]) -> Plan:
-    """Build a Plan from what `Plan.to_dict` returned; fields of later versions get their defaults.
+    """Build a Plan from the result of `Plan.to_dict`; fields of later versions have defaults.
 
     Raises:
         SettingsError: lists every field that is missing or invalid.
@@ -235,7 +236,7 @@ def _is_path(value: object) -> bool:
     """Return whether a value can be the path of a file."""
     try:
         return isinstance(value, str) and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:  # a surrogate that represents no byte
+    except UnicodeEncodeError:  # a surrogate that does not encode a byte
         return False
 
 

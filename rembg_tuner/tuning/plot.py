@@ -1,4 +1,4 @@
-"""The plot of a sweep's trials: memory, time and agreement; what it shows, then the SVG."""
+"""The plot of a sweep's trials: memory, time and agreement; first its layout, then the SVG."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 66, 18, 42, 50
-# Shapes differ without colour, and their colours differ in brightness: (light, dark).
+# The shapes differ without colour, and their colours differ in brightness: (light, dark).
 COLOURS = {
     "circle": ("#0f766e", "#4fd1c0"),
     "triangle": ("#2563ab", "#7fb2f0"),
@@ -30,13 +30,13 @@ COLOURS = {
     "cross": ("#b42318", "#ff8f85"),
     "diamond": ("#52607a", "#9dabc2"),
 }
-# The shape of a point by its minimum agreement; without an agreement it is a diamond.
+# The shape of a point by its minimum agreement; a point without an agreement is a diamond.
 SHAPES = ((0.98, "circle"), (0.95, "triangle"), (0.85, "square"), (0.0, "cross"))
 CORNERS = {
     "triangle": ((0, -7), (6.5, 5), (-6.5, 5)),
     "square": ((-5.3, -5.3), (5.3, -5.3), (5.3, 5.3), (-5.3, 5.3)),
     "diamond": ((0, -7), (7, 0), (0, 7), (-7, 0)),
-    # A plus sign: the corners of one quarter, turned four times.
+    # A plus sign: the corners of one quarter, rotated four times.
     "cross": tuple(
         corner
         for x, y in ((1, 0), (0, 1), (-1, 0), (0, -1))
@@ -60,14 +60,14 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotPoint:
-    """One measured trial.
+    """The point of a measured trial.
 
     Attributes:
-        trial: its number.
+        trial: number of the trial.
         x, y: px.
         low_y, high_y: px of its fastest and slowest run.
-        shape: by agreement.
-        is_on_front: whether no other trial dominates it.
+        shape: shape for its agreement.
+        is_on_front: whether it is on the Pareto front.
         is_chosen: whether it is recommended.
         is_within: whether it keeps the budgets.
         label: its settings and figures.
@@ -91,7 +91,7 @@ class PlotBudget:
 
     Attributes:
         place: px; the end of the axis for a budget beyond it.
-        text: its value and an arrow towards it if it is beyond the axis; else empty.
+        text: for a budget beyond the axis, its value and an arrow towards it; otherwise empty.
     """
 
     place: float
@@ -100,15 +100,15 @@ class PlotBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotInfo:
-    """What the plot shows.
+    """The layout of the plot.
 
     Attributes:
         points: the measured trials.
-        memory: the x axis, in MiB.
-        time: the y axis, in seconds; None, as memory: nothing was measured.
-        front: px of the boundary of what is possible, from the top to the right edge: the steps
-            between the trials that keep the minimum agreement and that no other dominates in
-            memory and time; empty: there is none.
+        memory: the x axis, in MiB; None: no trial was measured.
+        time: the y axis, in seconds; None: no trial was measured.
+        front: px of the boundary of the possible region, from the top to the right edge: the steps
+            between the trials that keep the minimum agreement and are not dominated in memory and
+            time; empty: there are no such trials.
         memory_budget, time_budget: the lines of the budgets; None: there is no budget.
         legend: text and shape of each range of agreement that occurs.
     """
@@ -123,12 +123,12 @@ class PlotInfo:
 
 
 def lay_out_plot(trials: Sequence[Trial], budgets: Budgets, *, chosen: int | None) -> PlotInfo:
-    """Compute what the plot shows.
+    """Compute the layout of the plot.
 
     Args:
-        trials: of one sweep; those that failed have no point.
+        trials: the trials of one sweep; failed trials do not have a point.
         budgets: drawn as lines; points over them are faded.
-        chosen: number of the recommended trial; None: none is recommended.
+        chosen: number of the recommended trial; None: there is no recommendation.
     """
     measured = [trial for trial in trials if trial.is_measured]
     if not measured:
@@ -172,7 +172,7 @@ def _range_s(trial: Trial) -> tuple[float, float]:
 
 
 def _fit_axes(peaks: Sequence[float], ranges_s: Sequence[tuple[float, float]]) -> tuple[Axis, Axis]:
-    """Return the axes of memory and time that hold peaks (bytes) and the ranges of times."""
+    """Return the axes of memory and time for peaks (bytes) and ranges of times (seconds)."""
     memory = fit_axis(
         [peak / MIB for peak in peaks],
         LEFT,
@@ -187,11 +187,11 @@ def _fit_axes(peaks: Sequence[float], ranges_s: Sequence[tuple[float, float]]) -
 def _plane_front(
     trials: Sequence[Trial], points: Sequence[PlotPoint], budgets: Budgets
 ) -> list[PlotPoint]:
-    """Return the points that no other dominates in memory and time, the least memory first.
+    """Return the points that are not dominated in memory and time, in order of memory.
 
     Args:
-        trials: the measured ones; those below the minimum agreement are left out.
-        points: of the trials, in the same order.
+        trials: the measured trials; those below the minimum agreement are left out.
+        points: the points of the trials, in the same order.
         budgets: with the minimum agreement.
     """
     agreeing = [
@@ -214,16 +214,16 @@ def draw_plot(
     """Draw the plot as SVG.
 
     Args:
-        info: what it shows.
-        words: its texts by the keys of `WORDS`, where they are not English.
+        info: the layout.
+        words: translated texts by the keys of `WORDS`; the default is English.
         thumbnails: addresses of small cut-outs by trial, for `points_script`.
-        write: writes the label of a point in the reader's language.
-        is_standalone: whether it becomes a file, with its own colours for light and dark.
+        write: returns the label of a point in the reader's language.
+        is_standalone: whether the SVG is a separate file, with its own colours for light and dark.
     """
     return render(
         TEMPLATES / "plot.svg",
         info=info,
-        # Later points cover earlier ones; Tab reaches the last.
+        # Later points cover earlier ones, and are later in the tab order.
         points=sorted(info.points, key=lambda point: (point.is_on_front, point.is_chosen)),
         words={**WORDS, **words},
         thumbnails=thumbnails or {},
@@ -246,7 +246,7 @@ def points_script() -> str:
 
 
 def _shape_of(agreement: float | None) -> str:
-    """Return a shape by agreement as it is written: 0.9796 is written 0.980."""
+    """Return the shape for an agreement, rounded as in the text: 0.9796 counts as 0.980."""
     if agreement is None:
         return "diamond"
     return next(shape for minimum, shape in SHAPES if round(agreement, 3) >= minimum)
@@ -271,7 +271,7 @@ def _label(trial: Trial, setting: Message) -> Message:
 def _budget(
     axis: Axis, value: float | None, write: Callable[[float], str], arrows: str
 ) -> PlotBudget | None:
-    """Return the line of a budget; the arrows point below and above the axis."""
+    """Return the line of a budget; the arrows are for values below and above the axis."""
     if value is None:
         return None
     is_on_axis, is_above = axis.low <= value <= axis.high, value > axis.high
@@ -280,7 +280,7 @@ def _budget(
 
 
 def _boundary(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Return the steps of a front: a point is the best until the next one begins."""
+    """Return the steps of a front: each point is the best until the next one."""
     path: list[tuple[float, float]] = []
     for x, y in points:
         path += [(x, path[-1][1] if path else float(TOP)), (x, y)]

@@ -1,4 +1,4 @@
-"""Recommend one of the measured settings under budgets, and explain why."""
+"""Recommend one of the measured settings under budgets, and explain the choice."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 NEARLY_EQUAL = 0.05  # of memory, time or both: the spread of three runs on an idle machine
 MIN_GAIN = 0.002  # of agreement: smaller differences are not visible
-_MAX_RANGE = 3.0  # a larger ratio of an expected range's ends shows that the machine was busy
+_MAX_RANGE = 3.0  # a larger ratio of the ends of an expected range shows that the machine was busy
 _AXES = ("memory", "time", "agreement")
 
 
 def dominates(a: Point, b: Point) -> bool:
-    """Return whether a is at most b in every coordinate, and less in one."""
+    """Return whether `a` is at most `b` in every coordinate, and less in at least one."""
     pairs = list(zip(a, b, strict=True))
     return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
 
 
 def front_of(points: Sequence[Point]) -> list[int]:
-    """Return the indices of the Pareto front in order; equal points are all on it."""
+    """Return the indices of the Pareto front in order; it includes all equal points."""
     return [
         i for i, point in enumerate(points) if not any(dominates(other, point) for other in points)
     ]
@@ -42,10 +42,10 @@ class Step:
     """The next setting with more or less of one budget.
 
     Attributes:
-        trial: its number.
+        trial: number of the trial.
         budget: memory, time or agreement.
         direction: more or less.
-        text: for people.
+        text: description for the user.
     """
 
     trial: int
@@ -56,18 +56,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The setting to use.
+    """The recommended setting, if any.
 
     Attributes:
-        chosen: the recommended trial; None: none keeps the budgets, or nothing was measured.
-        why: the reason, for people.
-        nearest: without a chosen trial, the one nearest to the budgets; else None.
-        misses: the budgets that the nearest misses, each in words.
+        chosen: the recommended trial; None: no trial keeps the budgets, or none was measured.
+        why: the reason, for the user.
+        nearest: without a chosen trial, the trial nearest to the budgets; otherwise None.
+        misses: a text for each budget that the nearest trial misses.
         runner_up: the second best; None: there is none.
         steps: the next settings with more or less of each budget.
         expected_s: the 95 % prediction interval of its time in a new worker on this machine,
             seconds; None: too few settings ran in several workers.
-        expected: the same for people.
+        expected: the same as a sentence.
     """
 
     chosen: Trial | None
@@ -107,14 +107,14 @@ class Recommendation:
 
 
 def recommend(trials: Sequence[Trial], budgets: Budgets) -> Recommendation:
-    """Recommend the setting with the least memory times time that keeps the budgets.
+    """Recommend the setting with the smallest product of memory and time that keeps the budgets.
 
-    A few runs cannot distinguish settings within 5 % of the least; of these, the one with the
-    highest agreement is chosen.
+    A few runs cannot distinguish settings within 5 % of the smallest product. Of these, the one
+    with the highest agreement is chosen.
 
     Args:
-        trials: of one sweep; failed ones are ignored.
-        budgets: of the user.
+        trials: the trials of one sweep; failed ones are ignored.
+        budgets: the budgets of the user.
     """
     measured = _licensed(trials, budgets)
     if not measured:
@@ -160,13 +160,13 @@ def _ranked(measured: Sequence[Trial], budgets: Budgets) -> list[Trial]:
 
 
 def _cost(trial: Trial) -> tuple[float, float]:
-    """Return what is minimized: memory times time, then 1 - agreement."""
+    """Return the cost to minimize: memory times time, then 1 - agreement."""
     peak, time_s, disagreement = trial.costs()
     return peak * time_s, disagreement
 
 
 def _why_nothing(trials: Sequence[Trial]) -> Message:
-    """Return why there is nothing to choose from."""
+    """Return why there is no recommendation."""
     if not trials:
         return Message("nothing was measured, so nothing can be recommended")
     if any(trial.is_measured for trial in trials):
@@ -178,8 +178,8 @@ def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
     """Return the trial nearest to the budgets, without recommending it.
 
     Args:
-        measured: at least one, none of which keeps the budgets.
-        budgets: of the user.
+        measured: at least one; all of them miss a budget.
+        budgets: the budgets of the user.
     """
     nearest = min(measured, key=lambda trial: (*budgets.distance(trial), *_cost(trial)))
     misses = tuple(budgets.misses(nearest))
@@ -203,7 +203,7 @@ def _nearest(measured: Sequence[Trial], budgets: Budgets) -> Recommendation:
 
 
 def _name(trial: Trial, measured: Sequence[Trial]) -> Message | str:
-    """Return the name of a setting: the knobs in which the measured ones differ."""
+    """Return the name of a setting: the knobs in which the measured settings differ."""
     names = differing_knobs([one.settings for one in measured])
     return label_of(trial.settings, names) if names else trial.settings.model
 
@@ -213,12 +213,13 @@ def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, floa
 
     Args:
         trial: one of the trials.
-        trials: of one sweep; those that ran in several workers show the spread between workers.
+        trials: the trials of one sweep; those that ran in several workers show the spread between
+            workers.
 
     Returns:
         The interval of a worker's median over its warm runs of the mean over pictures. None: the
-        trial ran in one worker only, so its time may be low by chance, or too few trials ran in
-        several.
+        trial ran in only one worker, so its time may be low by chance, or too few trials ran in
+        several workers.
     """
     if len(trial.worker_times_s) < 2:
         return None
@@ -229,7 +230,7 @@ def expected_range_s(trial: Trial, trials: Sequence[Trial]) -> tuple[float, floa
 def _expected_text(
     chosen: Trial, trials: Sequence[Trial], expected: tuple[float, float] | None
 ) -> Message | None:
-    """Return a sentence on the time to expect from the chosen setting."""
+    """Return a sentence on the expected time of the chosen setting; None: unknown."""
     workers = [len(one.worker_times_s) for one in trials if one.is_measured]
     several = sum(number for number in workers if number > 1)
     if expected is None:
@@ -291,8 +292,8 @@ def _why(
 def _steps(chosen: Trial, measured: Sequence[Trial], budgets: Budgets) -> tuple[Step, ...]:
     """Return the next trial of the Pareto front in both directions of each budget.
 
-    Each keeps the other budgets, differs by more than the spread of a few runs, and gains something
-    if it costs more. A trial is returned once.
+    Each of them keeps the other budgets and differs by more than the spread of a few runs. If it
+    costs more, it is better on another axis. A trial is returned once.
     """
     front = [measured[i] for i in front_of([trial.costs() for trial in measured])]
     steps = [
@@ -343,7 +344,7 @@ def _gains(trial: Trial, chosen: Trial, axis: int) -> bool:
 
 
 def _step_text(trial: Trial, chosen: Trial, budget: str, word: str) -> Message:
-    """Return what a step gains or costs."""
+    """Return the text of a step: its setting and its figures."""
     return Message(
         "{way} {budget}: {setting} takes {figures}",
         way=Term(word, "step"),

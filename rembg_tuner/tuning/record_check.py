@@ -20,14 +20,14 @@ What = Literal["settings", "precision", "time", "time_small_subject", "peak", "m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """How far figures may be from their record.
+    """The allowed differences between figures and their record.
 
     Attributes:
         time: share of the recorded time by which a run may be slower.
         peak: share of the recorded peak by which the peak may be higher.
         matte: minimum overlap of each picture's matte with the recorded one, 0 to 1.
-        is_time_given, is_peak_given: whether the user requested the comparison for another kind of
-            CPU too.
+        is_time_given, is_peak_given: whether the user requested the comparison also for another
+            kind of CPU.
     """
 
     time: float = 0.25
@@ -42,13 +42,13 @@ class Check:
     """One figure and its record.
 
     Attributes:
-        what: the figure.
+        what: the name of the figure.
         state: inside or outside the range, or not compared.
         recorded: seconds, bytes, an overlap of 1, or a word; None: not recorded.
-        measured: the same as measured now; None: not measured.
-        limit: maximum (time, peak) or minimum (matte) inside the range; None: there is none.
-        picture: of a matte; empty: the figure is of all pictures.
-        note: why it was not compared, or what differs.
+        measured: the current value in the same unit; None: not measured.
+        limit: maximum (time, peak) or minimum (matte) of the range; None: there is no limit.
+        picture: name of the picture of a matte; empty: the figure is of all pictures.
+        note: why it was not compared, or the difference.
     """
 
     what: What
@@ -78,12 +78,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredFigures:
-    """What was measured now, in the fields of a record.
+    """The current figures, in the fields of a record.
 
     Attributes:
         mattes: of the recorded pictures, in order.
         left_out: values of the preset that are not possible on this machine.
-        is_disturbed: whether other work ran at the same time, so that a longer time means nothing.
+        is_disturbed: whether other work ran at the same time, which invalidates a longer time.
     """
 
     time_s: float
@@ -101,11 +101,11 @@ def compare_with_record(
     """Compare figures with their record.
 
     Args:
-        record: of a preset.
-        found: what was measured now.
-        ranges: how far it may be from the record.
-        elsewhere: that the record is of another kind of CPU: time and peak are only compared if the
-            user requested it; None: it is of this kind.
+        record: the record of a preset.
+        found: the current figures.
+        ranges: the allowed differences.
+        elsewhere: a text that the record is of another kind of CPU, so that time and peak are only
+            compared if the user requested it; None: it is of this kind.
     """
     return (
         *(Check(what="settings", state="outside", note=one) for one in found.left_out),
@@ -145,7 +145,7 @@ def _precision_checks(
 def _time_checks(
     record: Record, found: MeasuredFigures, ranges: Ranges, elsewhere: Message | None
 ) -> Iterator[Check]:
-    """Compare the times; other work at the same time excuses a longer one."""
+    """Compare the times; a longer time does not count if other work ran at the same time."""
     times: tuple[tuple[What, float | None, float | None], ...] = (
         ("time", record.time_s, found.time_s),
         ("time_small_subject", record.small_time_s, found.small_time_s),

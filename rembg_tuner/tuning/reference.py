@@ -34,11 +34,11 @@ _TIMEOUT_S = 120.0  # a large model in fp32 is slow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceChoice:
-    """What agreement is measured against, before any cut-out exists.
+    """The choice of a reference, before its cut-outs are made.
 
     Attributes:
-        name: for people; without settings and mask, the name of one of the settings compared.
-        settings: of the cut-outs that become the reference; None: see `name` and `mask`.
+        name: name for the user; without settings and mask, the name of a compared setting.
+        settings: settings of the cut-outs that become the reference; None: see `name` and `mask`.
         mask: path of a mask; None: the reference is a cut-out.
     """
 
@@ -49,10 +49,10 @@ class ReferenceChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Mattes that agreement is measured against.
+    """The mattes of a reference.
 
     Attributes:
-        name: for people.
+        name: name for the user.
         mattes: path of a cut-out or a mask by picture; empty: there is no reference.
         without_foreground: the pictures whose reference has no clear foreground.
         is_ground_truth: whether the user supplied the mattes.
@@ -65,7 +65,7 @@ class Reference:
 
 
 def find_reference(name: str) -> ReferenceChoice:
-    """Return the reference settings that a preset or a model of the catalogue names.
+    """Return the reference for the name of a preset or of a model of the catalogue.
 
     Raises:
         SettingsError: the name is unknown.
@@ -120,8 +120,8 @@ def find_masks(reference: str, pictures: Sequence[Path], comparer: Comparer) -> 
     """Find the mask of each picture; empty: the reference is not a mask or a folder of masks.
 
     Raises:
-        SettingsError: one mask is given for several pictures, or a mask and its picture differ in
-            width or height.
+        SettingsError: one mask is given for several pictures, or a mask and its picture have
+            different aspect ratios.
         PictureError: a picture has no mask.
         OutputError: a mask cannot be read.
     """
@@ -165,9 +165,9 @@ def make_reference(
     """Cut out the pictures with the settings of the reference.
 
     Args:
-        pictures: to cut out.
-        settings: of the reference.
-        name: of the reference, for people.
+        pictures: the pictures to cut out.
+        settings: the settings of the reference.
+        name: name of the reference, for the user.
         runner: runs the pictures.
         folder: for the cut-outs.
         max_pixels: as in `SweepContext`.
@@ -195,7 +195,7 @@ def make_reference(
 
 
 def pictures_without_foreground(runs: Sequence[Result | Failure]) -> frozenset[str]:
-    """Return the inputs in which the network saw no clear foreground, by its maximum output."""
+    """Return the inputs in which the network detected no clear foreground, by its maximum."""
     return frozenset(
         run.input
         for run in runs

@@ -52,17 +52,18 @@ _FIGURES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """What a report contains besides its trials.
+    """The contents of a report besides its trials.
 
     Attributes:
-        title: of the report.
+        title: title of the report.
         environment: the machine and its versions.
-        how: sentences that describe how it was measured.
-        recommendation: what is recommended and why, or that nothing is.
-        chosen: number of the recommended trial; None: none fits the budgets.
-        nearest: if none fits, the number of the trial that is nearest to the budgets; else None.
-        misses: the budgets that the nearest misses, each in words.
-        budgets: of the recommendation.
+        how: sentences that describe the method of measurement.
+        recommendation: the recommendation and its reason, or why there is none.
+        chosen: number of the recommended trial; None: no trial keeps the budgets.
+        nearest: without a chosen trial, the number of the trial nearest to the budgets; otherwise
+            None.
+        misses: a text for each budget that the nearest trial misses.
+        budgets: the budgets of the recommendation.
         expected_s: as in `Recommendation`.
     """
 
@@ -89,11 +90,11 @@ def write_sweep_report(
     """Write the report of a sweep.
 
     Args:
-        folder: of the sweep.
-        sweep: with its trials.
-        plan: of the sweep.
-        found: what is recommended.
-        budgets: of the recommendation.
+        folder: the folder of the sweep.
+        sweep: the sweep with its trials.
+        plan: the plan of the sweep.
+        found: the recommendation.
+        budgets: the budgets of the recommendation.
         is_public: as in `write_report`.
 
     Returns:
@@ -176,7 +177,7 @@ def _excluded_pictures(trials: Sequence[Trial], *, is_public: bool) -> list[str]
 
 
 def busy_text(trials: Sequence[Trial]) -> Message | None:
-    """Return how many trials ran while the machine was busy with other work; None: none did."""
+    """Return how many trials ran while the machine was busy with other work; None: none."""
     busy = sum(is_busy(trial.warnings) for trial in trials)
     if not busy:
         return None
@@ -197,13 +198,14 @@ def write_report(
 ) -> list[Path]:
     """Write report.html, trials.csv and trials.json.
 
-    Each file is complete or missing.
+    Each file is either complete or missing.
 
     Args:
         folder: an existing folder.
         trials: in the order they were run.
-        data: what the report says of them.
-        is_public: whether visitors of a page read it: files are written by name only.
+        data: the other contents of the report.
+        is_public: whether the report is for visitors of a page; then it contains file names without
+            folders.
 
     Returns:
         The paths of the files.
@@ -212,7 +214,7 @@ def write_report(
         OSError: a file cannot be written.
     """
     shown = [trial.public() for trial in trials] if is_public else trials
-    # The page contains thumbnails: it needs their paths.
+    # The page embeds the thumbnails, so it needs their full paths.
     with_thumbnails = [
         replace(one, pictures=trial.pictures) for one, trial in zip(shown, trials, strict=True)
     ]
@@ -278,7 +280,7 @@ def _page(trials: Sequence[Trial], data: ReportData) -> str:
 
 
 def _thumbnails(trial: Trial) -> list[tuple[str, str]]:
-    """Return the names and base64 bytes of the first cut-outs; missing files are skipped."""
+    """Return name and content (base64) of the first three cut-outs; missing files are skipped."""
     files = [
         (Path(one.input).name, Path(one.thumbnail)) for one in trial.pictures[:3] if one.thumbnail
     ]

@@ -1,6 +1,6 @@
-"""The order in which the settings of a grid are measured: all in random order, or chosen by Optuna.
+"""The order in which settings of a grid are measured: random, or chosen by Optuna.
 
-Optuna is imported by the search that uses it, so that a page starts without it.
+Optuna is imported only by the search that uses it, so that a page starts without it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.plan import Plan
     from rembg_tuner.tuning.trials import Trial
 
-_STARTUP_SHARE = 0.4  # of the trials: spread over the grid before Optuna models it
-_MAX_SUGGESTIONS = 64  # that were measured already, before a setting is chosen at random
+_STARTUP_SHARE = 0.4  # of the trials: distributed over the grid before Optuna models it
+_MAX_SUGGESTIONS = 64  # that were measured before, until a setting is chosen at random
 
 
 class Search(Protocol):
-    """Choose the settings to measure."""
+    """Chooses the settings to measure."""
 
     def next(self) -> Settings | None:
-        """Return the next setting; None: there is none left."""
+        """Return the next setting; None: all have been measured."""
 
     def add(self, trial: Trial) -> None:
         """Add a trial that has been measured."""
@@ -38,11 +38,11 @@ class WholeGrid:
     """Every setting, in random order."""
 
     def __init__(self, grid: Sequence[Settings], seed: int) -> None:
-        """Shuffle; the same seed gives the same order."""
+        """Shuffle the settings; equal seeds give equal orders."""
         self._left = shuffled(grid, seed)
 
     def next(self) -> Settings | None:
-        """Return the next setting."""
+        """Return the next setting; None: all have been measured."""
         return self._left.pop(0) if self._left else None
 
     def add(self, trial: Trial) -> None:
@@ -51,10 +51,10 @@ class WholeGrid:
 
 
 class GuidedSearch:
-    """A part of a grid: first settings far from each other, then those that Optuna suggests.
+    """A part of a grid: first settings with large distances, then those that Optuna suggests.
 
     Multi-objective TPE (Ozaki et al., GECCO 2020) over the axes minimizes the logarithms of memory
-    and time, and 1 - agreement. No setting is suggested twice.
+    and time, and 1 - agreement. Each setting is suggested at most once.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class GuidedSearch:
         Args:
             grid: the settings to choose from.
             axes: the knobs to search, with their values.
-            trials: how many will be measured, at least 1.
-            seed: the same seed and the same trials give the same suggestions.
+            trials: number of trials to measure, at least 1.
+            seed: equal seeds and equal trials give equal suggestions.
         """
         import optuna
 
@@ -80,7 +80,7 @@ class GuidedSearch:
         self._axes = {name: list(values) for name, values in axes.items() if len(values) > 1}
         self._measured: list[Settings] = []
         self._startup = max(4, math.ceil(_STARTUP_SHARE * trials))
-        self._random = random.Random(seed)  # not for secrets
+        self._random = random.Random(seed)  # not used for security
         self._study = optuna.create_study(
             directions=["minimize"] * 3,
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True),
@@ -107,7 +107,7 @@ class GuidedSearch:
         return self._random.choice(list(self._left))
 
     def add(self, trial: Trial) -> None:
-        """Add a trial; a failed one is only not suggested again."""
+        """Add a trial; a failed trial only prevents another suggestion of its setting."""
         self._left.pop(trial.settings, None)
         self._measured.append(trial.settings)
         if not trial.is_measured:

@@ -1,4 +1,4 @@
-"""Statistics of repeated measurements: functions of numbers."""
+"""Statistics of repeated measurements, as functions of numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MIN_P95_RUNS = 20  # with fewer, the 95th percentile is the maximum
-# Student's t for a two-sided 95 % by degrees of freedom; between two entries the wider one is used.
+# Student's t for a two-sided 95 % by degrees of freedom; between two entries the larger t is used.
 _T95 = (
     (2, 4.303),
     (3, 3.182),
@@ -23,23 +23,23 @@ _T95 = (
     (15, 2.131),
     (30, 2.042),
 )
-# Runs of a stress test: the first hundred fill allocators and caches, and the fit needs the half
-# after them.
+# Runs of a stress test: the first hundred fill allocators and caches, and the fit uses the second
+# half.
 MIN_VERDICT_RUNS = 200
 MAX_COUNT = 1_000_000  # of runs, rounds or trials: more would take weeks and gigabytes
-CONFIRMING = 4  # additional workers for the best of a sweep; four degrees give a useful range
+CONFIRMING = 4  # additional workers for the best of a sweep; four degrees of freedom are enough
 VERIFY_ROUNDS = 7  # timed runs of each picture in `verify`, as in the records of the presets
-MIN_DEGREES = 2  # a single pair would give a range of a factor of five in both directions
+MIN_DEGREES = 2  # one degree of freedom would give a range of a factor of five in both directions
 UNSTABLE_SPREAD = 0.10  # of the mean; pyperf calls a benchmark unstable from this share on
-_UNKNOWN_FACTOR = 2.5  # by which another machine may be faster or slower than the estimate
-# Standard deviation of the logarithm of a trial's duration over its estimate, which knows neither
-# engine nor precision; it weighs as much as two trials.
+_UNKNOWN_FACTOR = 2.5  # factor by which another machine may be faster or slower than the estimate
+# Standard deviation of the logarithm of a trial's duration divided by its estimate, which ignores
+# engine and precision; its weight is that of two trials.
 _DEVIATION, _DEVIATION_TRIALS = 0.35, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Summary statistics of n numbers in their own unit; p95 is None below 20 numbers."""
+    """Summary statistics of n numbers, in the unit of the numbers; p95 is None below 20 numbers."""
 
     n: int
     median: float
@@ -61,7 +61,7 @@ def summarise(values: Sequence[float]) -> Statistics:
         values: at least one finite number.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are no values.
     """
     if not values:
         raise ValueError("nothing was measured, so there is nothing to summarise")
@@ -84,14 +84,14 @@ class Repeatability:
 
     Attributes:
         deviation: pooled standard deviation of the logarithm within a setting.
-        degrees: of freedom: number of workers minus number of settings.
+        degrees: degrees of freedom: number of workers minus number of settings.
     """
 
     deviation: float
     degrees: int
 
     def expected(self, values: Sequence[float]) -> tuple[float, float]:
-        """Return the 95 % prediction interval of the figure of one more worker.
+        """Return the 95 % prediction interval of the figure of another worker.
 
         It is the prediction interval of the next observation of a normal variable, here of the
         logarithm: the mean plus and minus t s sqrt(1 + 1 / n) (Hahn and Meeker, Statistical
@@ -113,7 +113,7 @@ def repeatability_of(settings: Sequence[Sequence[float]]) -> Repeatability | Non
         settings: for each setting the figure of each worker, more than 0.
 
     Returns:
-        None: there are fewer than `MIN_DEGREES` degrees of freedom.
+        The repeatability; None: there are fewer than `MIN_DEGREES` degrees of freedom.
     """
     logs = [[math.log(value) for value in values] for values in settings if len(values) > 1]
     degrees = sum(len(one) - 1 for one in logs)
@@ -132,8 +132,8 @@ def left_range_s(guessed_s: float, count: int, ratios: Sequence[float]) -> tuple
     Args:
         guessed_s: sum of the estimates of the remaining trials.
         count: number of remaining trials.
-        ratios: duration over estimate of each measured trial, more than 0; empty: none was
-            measured.
+        ratios: duration divided by estimate of each measured trial, more than 0; empty: no trial
+            was measured.
     """
     if not count:
         return 0.0, 0.0

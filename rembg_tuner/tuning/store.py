@@ -1,4 +1,4 @@
-"""Store trials in SQLite: each is on disk before the next starts, and none is stored twice.
+"""Store trials in SQLite, each before the next one starts, without duplicates.
 
 The same table is used in a sweep's folder, to resume it after a crash, and in this machine's
 database (`runtime.measurements`), to avoid measuring the same trial again.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STORE_FILE = "trials.sqlite"  # in a sweep's folder
 MAX_THUMBNAILS = 2000  # in the cache: about 20 MB
 MAX_KNOWN_TRIALS = 5000  # in the cache: about 15 MB
-_TIMEOUT_S = 10.0  # while another process writes
+_TIMEOUT_S = 10.0  # maximum wait for another process that writes
 _REST = ("max_side",)  # knobs that change the figures and are not in the measurement key
 _TABLE, _OLDER_TABLE = "measured_trials", "trials"  # the older one, of release 0.1.0, is only read
 _ADD = f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -51,9 +51,9 @@ class TrialStore:
         """Create a store; its file is created by the first write.
 
         Args:
-            path: of the file.
-            machine: its versions and weights decide which trials are current; None: read it now.
-            is_rebuilt: whether a damaged file is set aside and created again, as in a cache; the
+            path: path of the file.
+            machine: its versions and weights determine which trials are current; None: read it now.
+            is_rebuilt: whether a damaged file is renamed and created again, as in a cache; the
                 results of a sweep are never discarded.
         """
         self._path = path
@@ -66,12 +66,12 @@ class TrialStore:
         return cls(cache / FILE, machine=machine, is_rebuilt=True)
 
     def identity(self, settings: Settings) -> tuple[str, str]:
-        """Return what identifies a trial in a context: measurement key, other knobs as JSON."""
+        """Return the identity of a trial in a context: measurement key, and other knobs as JSON."""
         rest = {name: getattr(settings, name) for name in _REST}
         return key_of(settings, self._machine), json.dumps(rest, sort_keys=True)
 
     def add(self, context: str, trial: Trial) -> None:
-        """Store a trial; it replaces one of the same setting, weights, versions and context."""
+        """Store a trial; it replaces one with the same setting, weights, versions and context."""
         settings = trial.settings
         self._write(
             _ADD,
@@ -86,12 +86,13 @@ class TrialStore:
     def remember(self, context: str, trial: Trial, thumbnails: Path | None) -> None:
         """Store a trial for later sweeps, without the names and paths of its pictures.
 
-        A trial that ran while others ran is not stored; a failed one removes what was stored.
+        A trial that ran at the same time as others is not stored. A failed trial removes the stored
+        one.
 
         Args:
-            context: of the trial.
-            trial: to store.
-            thumbnails: a folder that the caller limits; None: the folder beside the store.
+            context: the context of the trial.
+            trial: the trial to store.
+            thumbnails: a folder whose size the caller limits; None: the folder beside the store.
 
         Raises:
             OSError: thumbnails cannot be removed.
@@ -116,11 +117,11 @@ class TrialStore:
         self._write(_FORGET, context, *self.identity(settings))
 
     def keep_newest(self, count: int) -> None:
-        """Remove all but the given number of newest trials."""
+        """Remove all trials except the given number of newest ones."""
         self._write(_PRUNE, count)
 
     def find(self, context: str, settings: Settings) -> Trial | None:
-        """Return the trial of an equal setting; None: there is none."""
+        """Return the trial of a setting or of one that resolves to the same; None: not found."""
         rows = self._select(_FIND, context, *self.identity(settings), settings_key(settings))
         found = _read(rows[0][0]) if rows else None
         return None if found is None else replace(found, settings=settings)
@@ -139,7 +140,7 @@ class TrialStore:
         return list(dict.fromkeys(row[0] for row in (*newer, *self._older())))
 
     def kept(self, context: str) -> tuple[list[Trial], int]:
-        """Return the trials of a context whose weights are not known to have changed.
+        """Return the trials of a context, except those whose weights are known to have changed.
 
         Returns:
             The trials in the order they were run, the newest one of each setting and number; and
@@ -148,7 +149,7 @@ class TrialStore:
         found: dict[Settings, Trial] = {}
         outdated: set[Settings] = set()
         query = f"SELECT weights, trial FROM {_TABLE} WHERE context = ? ORDER BY rowid"
-        # The weights follow the JSON of the settings in an older key.
+        # In an older key, the weights follow the JSON of the settings.
         older = [(key.rpartition("} ")[2], text) for c, key, text in self._older() if c == context]
         for weights, text in (*older, *self._select(query, context)):
             trial = _read(text)
@@ -162,11 +163,11 @@ class TrialStore:
     def migrate(self, context: str, older_context: str) -> None:
         """Copy the trials of release 0.1.0 into the current table.
 
-        Release 0.1.0 did not record the version of libvips; it is assumed to be the same.
+        Release 0.1.0 did not record the version of libvips; it is assumed to be unchanged.
 
         Args:
-            context: of the sweep.
-            older_context: the same as release 0.1.0 wrote it.
+            context: the context of the sweep.
+            older_context: the same context in the form of release 0.1.0.
         """
         known = {trial.settings for trial in self.all(context)}
         for where, key, text in self._older():
@@ -213,7 +214,7 @@ class TrialStore:
 
 
 def _has_current_weights(weights: str, settings: Settings) -> bool:
-    """Return whether a row has the weights of the current files; True: there are no files."""
+    """Return whether a row has the weights of the current files; True if there are no files."""
     now = weights_key(settings)
     return weights == now or all(one is None for one in json.loads(now))
 
@@ -230,10 +231,11 @@ def copy_trial(trial: Trial, number: int, folder: Path, pictures: Sequence[Path]
     """Copy a trial that was measured before into a sweep.
 
     Args:
-        trial: of the same context: its pictures are the same, perhaps with other names.
-        number: in the sweep.
-        folder: of the sweep; thumbnails are copied there.
-        pictures: of the sweep.
+        trial: a trial of the same context, so that its pictures are the same, but their names may
+            differ.
+        number: its number in the sweep.
+        folder: the folder of the sweep; thumbnails are copied there.
+        pictures: the pictures of the sweep.
     """
     copied = with_inputs(_with_thumbnails(trial, folder, f"trial-{number}"), pictures)
     return replace(copied, number=number, was_measured_before=True)
@@ -248,7 +250,7 @@ def with_inputs(trial: Trial, pictures: Sequence[Path]) -> Trial:
 
 
 def _with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:
-    """Copy a trial's thumbnails into a folder; one that cannot be copied becomes None."""
+    """Copy a trial's thumbnails into a folder; a thumbnail that cannot be copied becomes None."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = []
     for i, picture in enumerate(trial.pictures):
@@ -262,7 +264,7 @@ def _with_thumbnails(trial: Trial, folder: Path, stem: str) -> Trial:
 
 
 def keep_newest_files(folder: Path, count: int) -> None:
-    """Remove all but the given number of newest files of a folder.
+    """Remove all files of a folder except the given number of newest ones.
 
     Raises:
         OSError: a file cannot be removed.

@@ -1,4 +1,4 @@
-"""Run pictures many times in one worker, to measure throughput and growth of memory."""
+"""Stress test: run pictures many times in one worker; measure memory growth and throughput."""
 
 from __future__ import annotations
 
@@ -41,16 +41,17 @@ class StressTest:
     """The outcome of many runs.
 
     Attributes:
-        times_s: total_s of each run, the cold one included.
+        times_s: total_s of each run, including the cold run.
         rss_bytes: RSS after each run; None: unknown.
         slope_bytes: growth of memory per picture over the second half of the runs, by least
             squares.
-        slope_error_bytes: its standard error; None: fewer than three runs to fit.
+        slope_error_bytes: standard error of the slope; None: there are fewer than three runs to
+            fit.
         idle_bytes: RSS after the idle time; None: unknown.
-        peak_bytes: of load and all runs.
+        peak_bytes: peak of load and all runs; None: unknown.
         pictures_per_s: by the wall clock, from the end of the first run to the end of the last.
         p50_s: median time of the warm runs.
-        p95_s: None below 20 runs.
+        p95_s: 95th percentile of the warm runs; None below 20 runs.
         failure: why it ended early; None: it did not.
     """
 
@@ -67,7 +68,7 @@ class StressTest:
 
     @property
     def pictures_a_day(self) -> int:
-        """How many pictures one slot would cut out in a day."""
+        """The number of pictures that one slot could cut out in a day."""
         return int(self.pictures_per_s * _DAY_S)
 
     @property
@@ -79,7 +80,7 @@ class StressTest:
 
     @property
     def no_verdict(self) -> Message | None:
-        """Why there is no verdict; None: there is one."""
+        """The reason why there is no verdict; None: there is a verdict."""
         known = sum(value is not None for value in self.rss_bytes)
         if known >= MIN_VERDICT_RUNS:
             return None
@@ -106,7 +107,7 @@ class StressPlan:
     """The plan of a stress test.
 
     Attributes:
-        runs: how many, from 1 on.
+        runs: number of runs, at least 1.
         idle_s: wait at the end, before the idle memory is read.
         history: how earlier peaks are used; see `runtime.known_peaks.KnownPeaks`.
         max_pixels: limit of a picture; None: the default.
@@ -133,14 +134,14 @@ def run_stress_test(
 
     Args:
         pictures: at least one.
-        settings: to run with.
-        plan: how many runs, and how.
+        settings: the settings of the runs.
+        plan: number and options of the runs.
         on_run: called after each run with its number, from 1.
-        is_cancelled: called before each run; the runs until then are kept.
+        is_cancelled: called before each run; earlier runs are kept.
         on_progress: called during each run with the runner, which it may cancel.
 
     Returns:
-        The result; the Failure if the first run failed or was cancelled.
+        The result; or the Failure if the first run failed or was cancelled.
     """
     open_runner = plan.open_runner or (lambda: Runner(history=plan.history, machine=read_machine()))
     results: list[Result] = []
@@ -227,8 +228,8 @@ def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float | Non
         points: x and y.
 
     Returns:
-        Its slope, 0 for fewer than two points; and the standard error of the slope, None for fewer
-        than three.
+        The slope, 0 for fewer than two points; and the standard error of the slope, None for fewer
+        than three points.
     """
     if len(points) < 2:
         return 0.0, None

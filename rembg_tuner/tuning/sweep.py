@@ -1,4 +1,4 @@
-"""A sweep: measure the settings of a plan one after another, keep each trial, report progress."""
+"""A sweep: measure the settings of a plan one after another, store each trial, report progress."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def open_sweep(
     """Prepare a sweep: check the plan, make the reference, read the trials in the folder.
 
     Args:
-        plan: what to measure.
+        plan: the plan of the sweep.
         folder: for trials, thumbnails and reports; created if it is missing.
         runner: runs the pictures.
         comparer: compares cut-outs.
-        resume: continue the sweep in the folder.
-        thumbnails: where this machine's store keeps its thumbnails, a folder that the caller
+        resume: whether to continue the sweep in the folder.
+        thumbnails: the folder of the thumbnails of this machine's store, whose size the caller
             limits; None: the folder in the cache.
 
     Raises:
@@ -111,10 +111,10 @@ class SweepProgress:
     """The progress of a sweep.
 
     Attributes:
-        trials: so far, in the order they were run.
+        trials: the trials so far, in the order they were run.
         planned: number of trials of the complete sweep.
-        elapsed_s: since the start.
-        left_s: estimated range of the remaining time, confirmation included; 0 and 0: it is
+        elapsed_s: seconds since the start.
+        left_s: estimated range of the remaining time, confirmation included; 0 and 0: the sweep is
             complete.
         remembered: number of trials that were measured on this machine before.
         confirmed: number of workers that measured the best settings again; None: not started.
@@ -139,17 +139,18 @@ class Sweep:
         planned: number of trials.
         context: pictures and reference.
         runner: runs the pictures.
-        context_key: of what the figures depend on besides the setting; see `context_of`.
-        own: the sweep's own store; its trials are complete.
+        context_key: key of everything except the setting that the figures depend on; see
+            `context_of`.
+        own: the sweep's own store, which contains all of its trials.
         known: this machine's store, whose trials are not measured again; None: there is none.
-        is_again: whether its trials are measured again and replaced.
-        environment: where and when the sweep is measured, for the report.
+        is_again: whether trials of this machine's store are measured again and replaced.
+        environment: machine and date of the sweep, for the report.
         guesses_s: estimated duration of each setting's trial.
         thumbnails: as in `open_sweep`.
-        trials: so far.
-        outdated: number of settings that `own` has from another context only.
+        trials: the trials so far.
+        outdated: number of settings that `own` has only from another context.
         confirming: number of additional workers that measure the best settings again.
-        confirmed: number of those that ran; None: not started.
+        confirmed: number of these workers that have run; None: not started.
     """
 
     search: Search
@@ -167,14 +168,14 @@ class Sweep:
     outdated: int = 0
     confirming: int = CONFIRMING
     confirmed: int | None = None
-    _ratios: list[float] = field(default_factory=list)  # of durations and their estimates
+    _ratios: list[float] = field(default_factory=list)  # durations divided by their estimates
     _began_at: float = field(default_factory=time.perf_counter)
 
     def resume(self, older_context: str = "") -> int:
         """Read the trials of the sweep's own store.
 
         Args:
-            older_context: key of the same context as release 0.1.0 wrote it.
+            older_context: key of the same context in the form of release 0.1.0.
 
         Returns:
             The number of trials.
@@ -205,7 +206,7 @@ class Sweep:
         on_trial: Callable[[SweepProgress], None],
         is_cancelled: Callable[[], bool],
     ) -> list[Trial]:
-        """Measure until all trials are complete or the sweep is cancelled; each trial is kept.
+        """Measure until all trials are complete or the sweep is cancelled; each trial is stored.
 
         Args:
             on_trial: called after each trial.
@@ -245,11 +246,11 @@ class Sweep:
         """Measure the best settings again in other workers, the recommended one first.
 
         The minimum of many noisy figures is too low by chance, and one worker does not show the
-        spread between workers. Settings that enough workers have measured are skipped. At most
-        twice `confirming` workers run, if their figures change the recommendation.
+        spread between workers. Settings that enough workers have measured are skipped. If the new
+        figures change the recommendation, at most twice `confirming` workers run.
 
         Args:
-            budgets: of the recommendation.
+            budgets: the budgets of the recommendation.
             on_trial: called after each worker.
             is_cancelled: called before each worker.
 
@@ -267,7 +268,7 @@ class Sweep:
             joined = join_workers(trial, again)
             self.trials[self.trials.index(trial)] = joined
             if joined.worker_times_s == trial.worker_times_s and joined.is_measured:
-                break  # it could not run; neither could the next one
+                break  # it could not run, so the next one is not tried
             self._keep(joined, is_new=True)
             self.confirmed += 1
             on_trial(self.progress(self._elapsed_s(), joined))
@@ -312,7 +313,7 @@ class Sweep:
             return None
         try:
             found = self.known.find(self.context_key, settings)
-        except sqlite3.Error:  # a damaged cache only costs a measurement
+        except sqlite3.Error:  # a damaged cache only costs another measurement
             return None
         if found is None or not found.is_measured or not _keeps_limits(found):
             return None
@@ -326,9 +327,9 @@ class Sweep:
         """Store a trial before the next one starts.
 
         Args:
-            trial: to store.
-            is_new: whether at least a part of it was measured now; then this machine's store gets
-                it too.
+            trial: the trial to store.
+            is_new: whether at least a part of it was measured now; then it is also added to this
+                machine's store.
 
         Raises:
             OutputError: the sweep's own store cannot be written.
@@ -344,12 +345,12 @@ class Sweep:
         if self.known is not None and is_new:
             try:
                 self.known.remember(self.context_key, trial, self.thumbnails)
-            except (sqlite3.Error, OSError):  # only a later sweep measures it again
+            except (sqlite3.Error, OSError):  # a later sweep measures it again
                 return
 
 
 def _keeps_limits(trial: Trial) -> bool:
-    """Return whether a trial, perhaps measured under other limits, keeps those of its settings."""
+    """Return whether a trial, perhaps measured with other limits, keeps those of its settings."""
     limit = trial.settings.memory_limit_bytes
     longest_s = max((one for part in trial.pictures for one in part.times_s), default=0.0)
     return longest_s <= trial.settings.timeout_s and (

@@ -1,4 +1,4 @@
-"""Trials: settings with what was measured of them, read and written as JSON, and their names."""
+"""Trials: settings with their figures, read and written as JSON, and their labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rembg_tuner.tuning.stats import UNSTABLE_SPREAD
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_MIN_FIGURE, _MAX_FIGURE = 1e-9, 2.0**60  # no measured figure is outside, except 0
+_MIN_FIGURE, _MAX_FIGURE = 1e-9, 2.0**60  # measured figures are between these, or 0
 
 
 _Read = TypeVar("_Read")
@@ -35,13 +35,13 @@ class PictureTrial:
         times_s: total_s of the timed runs in order, without the warm-up.
         mae: mean absolute difference from the matte of the reference, 0 to 1; None: there is no
             reference.
-        iou: of the foregrounds at 0.5, 0 to 1; None as above.
+        iou: IoU of the foregrounds at 0.5, 0 to 1; None as above.
         boundary_f: F-measure of the boundaries, 0 to 1; None as above.
         has_foreground: False: the reference has no clear foreground, so the picture is left out of
             the averages.
         thumbnail: path of a thumbnail of the cut-out; None: there is none.
-        small_matte: the matte of at most 32 px a side, as `SmallMatte.to_text` writes it; None: an
-            older version wrote the trial.
+        small_matte: the matte at most 32 px a side, as written by `SmallMatte.to_text`; None: the
+            trial was written by an older version.
     """
 
     input: str
@@ -59,28 +59,30 @@ class Trial:
     """One setting with its figures or its failure.
 
     Attributes:
-        number: in the order in which trials were run, from 0.
-        settings: as requested.
-        effective: as reported by the engine.
+        number: number of the trial in the order of running, from 0.
+        settings: the requested settings.
+        effective: the values reported by the engine.
         time_s: median over all timed runs of the mean over pictures, seconds.
         time_low_s: minimum.
         time_high_s: maximum.
-        spread: standard deviation as a share of the mean; None: one run only.
+        spread: standard deviation as a share of the mean; None: there is only one run.
         n: timed runs of each picture, of all workers together.
-        workers_s: median of each worker's runs in order; empty: one worker, its median is time_s.
-        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up included, of
-            any worker.
+        workers_s: median of each worker's runs in order; empty: there is one worker, whose median
+            is time_s.
+        peak_bytes: peak of the setting: the highest of load and all runs, the warm-up included,
+            over all workers.
         load_s: time to load the model once.
-        agreement: mean IoU with the reference over pictures that have a foreground; None: no
-            reference.
-        boundary_f: the same of the boundaries' F-measure.
-        mae: the same of the mean absolute difference.
-        pictures: each picture's part.
-        warnings: of all runs.
-        failure: why there are no figures; None: there are.
+        agreement: mean IoU with the reference over pictures that have a foreground; None: there is
+            no reference.
+        boundary_f: mean F-measure of the boundaries over the same pictures.
+        mae: mean absolute difference over the same pictures.
+        pictures: the figures of each picture.
+        warnings: the warnings of all runs.
+        failure: why there are no figures; None: there are figures.
         failure_kind: a `FailureKind`; empty: it did not fail.
-        date: when it was last measured, ISO, UTC; empty: an older version wrote the trial.
-        was_measured_before: copied from this machine's store.
+        date: date of the last measurement, ISO, UTC; empty: the trial was written by an older
+            version.
+        was_measured_before: whether it was copied from this machine's store.
     """
 
     number: int
@@ -116,14 +118,16 @@ class Trial:
 
     @property
     def worker_times_s(self) -> tuple[float, ...]:
-        """The time in each worker, seconds; empty: it was not measured."""
+        """The time in each worker, seconds; empty: the trial was not measured."""
         return self.workers_s or (() if self.time_s is None else (self.time_s,))
 
     def costs(self) -> tuple[float, float, float]:
-        """Return what is minimized: peak (bytes), time (s), 1 - agreement (0 without a reference).
+        """Return the costs to minimize: peak (bytes), time (s), 1 - agreement.
+
+        The last one is 0 without a reference.
 
         Raises:
-            ValueError: it was not measured.
+            ValueError: the trial was not measured.
         """
         if self.time_s is None or self.peak_bytes is None or self.failure is not None:
             raise ValueError("a trial that was not measured has no costs")
@@ -134,7 +138,7 @@ class Trial:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields by name for JSON that programs read: messages by code, in English."""
+        """Return the fields by name for JSON for other programs: messages by code, in English."""
         return self._to_dict(message_to_dict)
 
     def to_kept(self) -> dict[str, object]:
@@ -142,7 +146,7 @@ class Trial:
         return self._to_dict(lambda message: message.to_json())
 
     def _to_dict(self, write: Callable[[Message], object]) -> dict[str, object]:
-        """Return the fields by name, and the messages as a function writes them."""
+        """Return the fields by name, with messages converted by a function."""
         return {
             **asdict(self),
             "settings": self.settings.to_dict(),
@@ -151,7 +155,7 @@ class Trial:
         }
 
     def public(self) -> Trial:
-        """Return the trial for visitors of a page: files by name, messages without paths."""
+        """Return the trial for visitors of a page: file names and messages without folders."""
         pictures = tuple(
             replace(
                 one,
@@ -169,10 +173,12 @@ class Trial:
 
 
 def read_trial(content: object) -> Trial:
-    """Read what `to_dict` or `to_kept` returned, also of older versions, with messages as text.
+    """Build a trial from the result of `to_dict` or `to_kept`, also of older versions.
+
+    Messages may be plain text.
 
     Raises:
-        SettingsError: it is not a trial, or of another version; lists every problem.
+        SettingsError: the content is not a trial, or of another version; lists every problem.
     """
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         raise SettingsError([_not_a_trial(content)])
@@ -196,7 +202,7 @@ def read_trial(content: object) -> Trial:
 
 
 def _read_messages(content: object) -> object:
-    """Return stored messages; other content is returned unchanged, and `_fits` refuses it."""
+    """Return stored messages; other content is returned unchanged, and refused by `_fits`."""
     if isinstance(content, list | tuple):
         return [_read_messages(one) for one in content]
     try:
@@ -237,18 +243,18 @@ def _build(kind: type[_Read], content: object) -> _Read:
 
 
 def _not_a_trial(content: object) -> Message:
-    """Return that some content is not a trial."""
+    """Return the message that some content is not a trial."""
     return Message("{content} is not a trial", content=reprlib.repr(content))
 
 
 def _invalid(name: str, value: object) -> Message:
-    """Return that a field of a trial has an invalid value."""
+    """Return the message that a field of a trial has an invalid value."""
     return Message("a trial's {field} cannot be {value}", field=name, value=reprlib.repr(value))
 
 
 def _fits(declared: str, value: object) -> bool:
-    """Return whether a value is valid for a declared type; types that are not listed take any."""
-    kind, is_optional, _ = declared.partition(" |")  # of None
+    """Return whether a value is valid for a declared type; unlisted types accept any value."""
+    kind, is_optional, _ = declared.partition(" |")  # "| None"
     fits = _FITS.get(kind)
     return fits is None or (value is None and bool(is_optional)) or fits(value)
 
@@ -267,7 +273,7 @@ def _is_list(value: object, fits: Callable[[object], bool]) -> bool:
     return isinstance(value, list | tuple) and all(fits(one) for one in value)
 
 
-# By the type as it is declared.
+# By the type in the declaration.
 _FITS: dict[str, Callable[[object], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "int": lambda value: type(value) is int and 0 <= value < _MAX_FIGURE,
@@ -305,7 +311,7 @@ def differing_knobs(trials: Sequence[Settings]) -> tuple[str, ...]:
 
 
 def label_of(settings: Settings, names: Sequence[str]) -> Message:
-    """Return a label of some knobs that the engine supports: `openvino · int8 · 256 px`."""
+    """Return a label of the given knobs that the engine supports: `openvino · int8 · 256 px`."""
     words = [_word(name, settings) for name in names if is_honoured(name, settings.engine)]
     return Message("{setting}", setting=join_parts(words or [settings.engine], " · "))
 

@@ -50,14 +50,14 @@ class Verification:
     """A preset compared with its record.
 
     Attributes:
-        preset: that was measured.
-        record: of the preset.
-        settings: that ran.
-        engine: with its version.
-        trial: that was measured.
+        preset: the measured preset.
+        record: the record of the preset.
+        settings: the settings that ran.
+        engine: the engine with its version.
+        trial: the measured trial.
         checks: one for each figure.
-        elsewhere: that the record is of another kind of CPU; None: it is of this kind.
-        ranges: how far the figures may be from the record.
+        elsewhere: a text that the record is of another kind of CPU; None: it is of this kind.
+        ranges: the allowed differences.
     """
 
     preset: Preset
@@ -77,13 +77,13 @@ class Verification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationRequest:
-    """How to verify a preset.
+    """The options of a verification.
 
     Attributes:
         pictures: files that include those of the record; empty: search in `beside`.
         beside: the folder of the preset's file; None: the preset is not in a user's file.
         rounds: timed runs of each picture, at least 1.
-        ranges: how far the figures may be from the record.
+        ranges: the allowed differences.
     """
 
     pictures: tuple[Path, ...] = ()
@@ -102,15 +102,15 @@ def verify(
     """Measure a preset again, and compare it with its record.
 
     Args:
-        preset: with a record.
-        request: how.
+        preset: a preset with a record.
+        request: the options.
         folder: for the cut-outs.
         runner: runs the pictures.
         comparer: makes the small mattes.
 
     Raises:
         PresetError: the preset has no record, or a damaged one.
-        SettingsError: a picture of the record is missing or cannot be read, or nothing can be
+        SettingsError: a picture of the record is missing or cannot be read, or the record cannot be
             compared on this machine.
         OutputError: the preset does not run here, or a picture of the bench cannot be written.
     """
@@ -172,7 +172,8 @@ def _keep(
     """
     if is_busy(trial.warnings):
         return ()
-    # Without a time of its own for the small subject, all pictures count; else the first.
+    # Without a separate time of the small subject, the times are of all pictures, otherwise of the
+    # first.
     times_s = (
         (trial.time_low_s or found.time_s, trial.time_high_s or found.time_s)
         if found.small_time_s is None
@@ -212,16 +213,18 @@ def find_pictures(name: str, record: Record, given: Sequence[Path]) -> list[Path
     """Return the pictures of a record: make those of the bench, find the user's by their content.
 
     Args:
-        name: of the preset.
-        record: of the preset.
+        name: name of the preset.
+        record: the record of the preset.
         given: files.
 
     Raises:
-        SettingsError: a picture is missing or cannot be read, or the record does not name them.
+        SettingsError: a picture is missing or cannot be read, or the record does not name its
+            pictures.
         PictureError: a picture of the bench cannot be made here.
         OutputError: a picture of the bench cannot be written.
     """
-    files = {_digest(path): path for path in given}  # refuses unreadable ones for any record
+    # Refuses unreadable files, whatever the record.
+    files = {_digest(path): path for path in given}
     if not record.pictures and record.picture == OWN_PICTURES:
         problem = Message(
             "the record of preset {name} does not name its pictures: an older version wrote it;"
@@ -263,13 +266,13 @@ def _make_bench_pictures(name: str, pictures: list[str]) -> list[Path]:
 
 
 def _digest(path: Path) -> str:
-    """Return the digest that a record has of a file.
+    """Return the digest of a file in the form of a record.
 
     Raises:
         SettingsError: it cannot be read.
     """
     try:
-        first_bytes(path)  # raises the reason, and does not wait for a FIFO
+        first_bytes(path)  # raises the reason, and does not block on a FIFO
         return file_digests(path, ["sha256"])["sha256"][:HASH_LETTERS]
     except PictureError as error:
         raise SettingsError([error.message]) from error
@@ -288,16 +291,16 @@ def _is_of_bench(record: Record) -> bool:
 
 
 def _picture_names(record: Record) -> list[str]:
-    """Return the names of a record's pictures; older records are of the bench's usual ones."""
+    """Return the names of a record's pictures; for older records, the bench's usual ones."""
     usual = [P1080.name] if record.small_time_s is None else [P1080.name, P1080_SMALL.name]
     return [one.name for one in record.pictures] or usual
 
 
 def _check_comparable(name: str, record: Record, elsewhere: Message | None, ranges: Ranges) -> None:
-    """Check before measuring that something of a record can be compared.
+    """Check before measuring that a figure of a record can be compared.
 
     Raises:
-        SettingsError: it is of another kind of CPU, and has no mattes.
+        SettingsError: the record is of another kind of CPU, and has no mattes.
     """
     if elsewhere is None or record.pictures or ranges.is_time_given or ranges.is_peak_given:
         return
