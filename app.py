@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> int:
-    """Serve the page, unless its libraries cannot be loaded within the process's limit."""
+    """Serve the page; return 1 if the process's address space is too small for its libraries."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until `serve` has something to clean up, Ctrl-C ends the process without a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -4,6 +4,6 @@ from rembg_tuner.base.telemetry import block_telemetry
 
 __version__ = "0.1.0"
 
-# The only `__init__` that runs code: Python runs it first in every process of this program, workers
-# and the public API included, and OpenVINO reports while it is imported.
+# The only `__init__` that runs code. Python runs it first in every process of this program, in
+# workers and for the public API too, and OpenVINO sends reports during its import.
 block_telemetry()

@@ -38,11 +38,11 @@ __all__ = ["Cutter", "Failure", "Result", "TunerError"]
 
 
 class Cutter:
-    """Cut out one picture at a time with one setting. Use it with `with`.
+    """Cuts out one picture at a time with one setting; a context manager.
 
     Attributes:
         settings: the preset with the overrides.
-        warnings: what of the preset is not possible on this machine; each Result has them too.
+        warnings: the preset's values that this machine does not support; each Result has them too.
     """
 
     def __init__(self, preset: str | None = DEFAULT_PRESET, **overrides: object) -> None:
@@ -53,8 +53,8 @@ class Cutter:
             overrides: knobs by name, such as network_size=320; see docs/settings.md.
 
         Raises:
-            PresetError: the preset is not known.
-            SettingsError: with every problem of the overrides.
+            PresetError: the preset is unknown.
+            SettingsError: an override is not valid; lists every problem.
         """
         machine = read_machine()
         found = None if preset is None else find_preset(preset)
@@ -80,10 +80,10 @@ class Cutter:
         *,
         background: str | None = None,
     ) -> Result | Failure:
-        """Cut a picture out, and wait for the file.
+        """Cut out a picture, and wait until the output file is written.
 
         Args:
-            picture: its path.
+            picture: path of the picture.
             output: .png, .webp or .jpg; None: <stem>.cutout.png beside the picture.
             background: a colour's name or #rrggbb; None: transparent.
 
@@ -91,8 +91,8 @@ class Cutter:
             A Result with the path and the measurements, or a Failure with its kind and message.
 
         Raises:
-            OutputError: the output's format is not written, or it would replace the picture.
-            SettingsError: the colour is not known, or the Cutter is closed.
+            OutputError: the output's format is not supported, or it would replace the picture.
+            SettingsError: the colour is unknown, or the Cutter is closed.
         """
         if self._is_closed:
             raise SettingsError([Message("this Cutter is closed; create another")])

@@ -1,1 +1,1 @@
-"""What every room stands on: errors, messages, knobs, units, files and child processes."""
+"""The basis of all packages: errors, messages, knobs, units, files and child processes."""

@@ -1,6 +1,6 @@
-"""Boxes in a picture, in whole pixels of the upright picture at full resolution.
+"""Rectangles in a picture: whole pixels of the upright picture, and their text form.
 
-And as people write them.
+Pixels are those of the picture at full resolution.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BOX_FORM = "x,y,width,height, each in px or %"
-MIN_BOX_SIDE = 16  # px; in less there is nothing to see
+MIN_BOX_SIDE = 16  # px; a smaller box shows too little of the picture
 _LENGTH = re.compile(r"(\d{1,6})|(\d{1,3}(?:\.\d{1,6})?)%", flags=re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A rectangle in shares of a picture's sides, 0 to 1: the same at every size of the picture."""
+    """A rectangle as fractions of the picture's sides, 0 to 1; independent of its size in pixels."""
 
     left: float
     top: float
@@ -39,8 +39,8 @@ class Box:
     """A rectangle of whole pixels.
 
     Attributes:
-        left, top: of its first pixel, px.
-        width, height: px, at least 1.
+        left, top: position of the first pixel, px.
+        width, height: size, px, at least 1.
     """
 
     left: int
@@ -50,17 +50,17 @@ class Box:
 
     @property
     def right(self) -> int:
-        """Return the first column behind it."""
+        """Return the first column to the right of the box."""
         return self.left + self.width
 
     @property
     def bottom(self) -> int:
-        """Return the first row below it."""
+        """Return the first row below the box."""
         return self.top + self.height
 
     @property
     def pixels(self) -> int:
-        """Return the number of its pixels."""
+        """Return the number of pixels."""
         return self.width * self.height
 
     def to_list(self) -> list[int]:
@@ -68,12 +68,17 @@ class Box:
         return [self.left, self.top, self.width, self.height]
 
     def area_in(self, picture: Box) -> Area:
-        """Return which part of a picture it is."""
+        """Return the box as fractions of a picture's sides."""
         w, h = picture.width, picture.height
         return Area(self.left / w, self.top / h, self.right / w, self.bottom / h)
 
     def grown(self, share: float, picture: Box) -> Box:
-        """Add a margin of a share of each side to every edge, as far as the picture goes."""
+        """Return the box with a margin at every edge, clipped to the picture.
+
+        Args:
+            share: the margin as a fraction of the box's width or height.
+            picture: the whole picture.
+        """
         across, down = share * self.width, share * self.height
         left = max(picture.left, math.floor(self.left - across))
         top = max(picture.top, math.floor(self.top - down))
@@ -82,16 +87,16 @@ class Box:
         return Box(left, top, right - left, bottom - top)
 
     def aligned(self, step: int, picture: Box) -> Box:
-        """Grow it until its edges lie on multiples of `step` px, as far as the picture goes."""
+        """Return the box grown to edges at multiples of `step` px, clipped to the picture."""
         left, top = self.left - self.left % step, self.top - self.top % step
         right = min(picture.right, -(-self.right // step) * step)
         bottom = min(picture.bottom, -(-self.bottom // step) * step)
         return Box(left, top, right - left, bottom - top)
 
     def squared(self, picture: Box) -> Box:
-        """Grow the shorter side to the longer one, as far as the picture goes.
+        """Return the box with its shorter side grown to the longer one, within the picture.
 
-        The centre stays where the picture leaves room for it.
+        The centre is kept if the picture leaves room for it.
         """
         side = max(self.width, self.height)
         left, width = _stretch(self.left, self.width, side, picture.left, picture.right)
@@ -99,7 +104,7 @@ class Box:
         return Box(left, top, width, height)
 
     def joined(self, other: Box) -> Box:
-        """Return the smallest box around both."""
+        """Return the smallest box that contains both."""
         left, top = min(self.left, other.left), min(self.top, other.top)
         right, bottom = max(self.right, other.right), max(self.bottom, other.bottom)
         return Box(left, top, right - left, bottom - top)
@@ -112,7 +117,7 @@ class Box:
 
 
 def box_text(text: str) -> str:
-    """Write a box without spaces, so that equal boxes are equal texts.
+    """Return a box's text without spaces, so that equal boxes have equal texts.
 
     >>> box_text("10%, 5%, 50%, 80%")
     '10%,5%,50%,80%'
@@ -121,12 +126,12 @@ def box_text(text: str) -> str:
 
 
 def _parts(text: str) -> list[str]:
-    """Split a box at its commas; also those that a Chinese keyboard types."""
+    """Split a box at its commas, including the full-width commas of Chinese keyboards."""
     return text.replace("\uff0c", ",").split(",")
 
 
 def box_problem(text: str) -> Message | None:
-    """Return what is wrong with a box as a person writes it, whatever the picture; None: nothing.
+    """Return what is wrong with a box's text, whatever the picture's size; None: nothing.
 
     >>> box_problem("120,40,300,500") is box_problem("10%,5%,50%,80%") is None
     True
@@ -159,9 +164,9 @@ def box_problem(text: str) -> Message | None:
 
 
 def _read_length(word: str) -> tuple[float, bool] | None:
-    """Read a length: the number, and whether it is a share of the picture's side.
+    """Read a length: the number, and whether it is a fraction of the picture's side.
 
-    None: it is none.
+    Returns None if the text is not a length.
     """
     found = _LENGTH.fullmatch(word.strip())
     if found is None:
@@ -170,15 +175,15 @@ def _read_length(word: str) -> tuple[float, bool] | None:
 
 
 def box_in_picture(text: str, picture: Box, path: Path) -> Box:
-    """Return the part of a picture that a box covers, as a person wrote it.
+    """Return the part of a picture that a box covers.
 
     Args:
-        text: in which `box_problem` finds nothing wrong.
+        text: the box as the user wrote it; `box_problem` must find nothing wrong with it.
         picture: the whole upright picture.
-        path: the picture's, for the message.
+        path: the picture's path, for the message.
 
     Raises:
-        SettingsError: it lies outside the picture, or what lies in it is too small.
+        SettingsError: the box is outside the picture, or its part in the picture is too small.
     """
     lengths = [length for part in _parts(text) if (length := _read_length(part)) is not None]
     sides = (picture.width, picture.height) * 2
@@ -219,12 +224,12 @@ def box_in_picture(text: str, picture: Box, path: Path) -> Box:
 
 
 def stored_box(box: Box, upright: Box, orientation: int) -> Box:
-    """Return where a box of the upright picture lies in the picture as it is stored.
+    """Convert a box of the upright picture to the picture as it is stored.
 
     Args:
         box: in the upright picture.
         upright: the whole upright picture.
-        orientation: EXIF's 1 to 8.
+        orientation: the EXIF orientation, 1 to 8.
     """
     from_right, from_bottom = upright.width - box.right, upright.height - box.bottom
     left, top = {
@@ -243,6 +248,6 @@ def stored_box(box: Box, upright: Box, orientation: int) -> Box:
 
 
 def _stretch(start: int, length: int, wanted: int, low: int, high: int) -> tuple[int, int]:
-    """Give an interval another length around its centre, within limits; return start and length."""
+    """Return start and length of an interval grown around its centre, within limits."""
     length, middle = min(max(length, wanted), high - low), start + length / 2
     return min(max(low, round(middle - length / 2)), high - length), length

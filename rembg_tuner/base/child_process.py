@@ -43,7 +43,7 @@ class ChildGoneError(OSError):
 
 
 class InvalidAnswerError(ChildGoneError):
-    """The child wrote something that is not a message; nothing it writes can be trusted now."""
+    """The child wrote something that is not a message; its later answers cannot be trusted."""
 
 
 class AnswerTimeoutError(ChildGoneError, TimeoutError):
@@ -51,15 +51,15 @@ class AnswerTimeoutError(ChildGoneError, TimeoutError):
 
 
 class ChildProcess:
-    """One command run as a child, started when first needed and again after its end.
+    """A command that runs as a child; it is started when first needed, and again after it ended.
 
     Attributes:
         started_at: `perf_counter` when it was started.
         pid: its process id.
-        exit_code: negative for the signal that ended it; None: it is not known to have ended.
-        was_killed: this process killed it.
+        exit_code: negative: the signal that ended it; None: it is not known to have ended.
+        was_killed: whether this process killed it.
         oom_kills: the kernel's count of processes killed for memory when it was started, set by
-            whoever needs it; None: unknown.
+            callers that need it; None: unknown.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class ChildProcess:
         Args:
             command: the program and its arguments.
             environment: of the child; None: `child_environment` with few threads and arenas.
-            descriptors: of requests and answers in the child. With PRIVATE ones its standard output
-                goes to the log, so that what a library prints is not taken for an answer.
+            descriptors: of requests and answers in the child. With PRIVATE, its standard output
+                goes to the log, so that a library's output is not read as an answer.
         """
         self._command, self._environment = tuple(command), environment
         self._descriptors = descriptors
@@ -88,10 +88,10 @@ class ChildProcess:
         self._lock = allocate_lock()
 
     def start(self) -> None:
-        """Start the child unless it runs.
+        """Start the child if it is not running.
 
         Raises:
-            OSError: no process could be started.
+            OSError: the process could not be started.
         """
         if self._open and self.poll() is None:
             return
@@ -130,7 +130,7 @@ class ChildProcess:
         """Send one request.
 
         Raises:
-            ChildGoneError: the child does not read it.
+            ChildGoneError: the child no longer reads requests.
         """
         import json
 
@@ -140,11 +140,11 @@ class ChildProcess:
             raise self._gone() from error
 
     def receive(self, timeout_s: float) -> dict[str, Any] | None:
-        """Wait for one message; None when the time is up.
+        """Wait for one message; return None if it has not arrived completely in time.
 
         Raises:
-            ChildGoneError: the child closed its end, as it does when it ends.
-            InvalidAnswerError: it wrote something else than a JSON object.
+            ChildGoneError: the child closed its end of the pipe, or ended.
+            InvalidAnswerError: it wrote something other than a JSON object.
         """
         if b"\n" not in self._pending:
             piece = self._read(timeout_s)
@@ -162,7 +162,7 @@ class ChildProcess:
         return None
 
     def _read(self, timeout_s: float) -> bytes | None:
-        """Read what has come; empty: the child closed its end; None: the time is up."""
+        """Read the bytes that arrived; empty: the child closed its end; None: timeout."""
         import select
 
         poller = select.poll()
@@ -170,12 +170,12 @@ class ChildProcess:
         return os.read(self._open[2], _READ_BYTES) if poller.poll(timeout_s * 1000) else None
 
     def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Start the child unless it runs, send a request and wait for its answer.
+        """Start the child if it is not running, send a request and wait for its answer.
 
         Raises:
             AnswerTimeoutError: it took too long; the child was killed.
-            ChildGoneError, InvalidAnswerError: the child ended, or wrote no JSON.
-            OSError: no process could be started.
+            ChildGoneError, InvalidAnswerError: the child ended, or did not write JSON.
+            OSError: the process could not be started.
         """
         self.start()
         self.send(request)
@@ -188,7 +188,7 @@ class ChildProcess:
     def read_to_end(
         self, timeout_s: float, *, is_cancelled: Callable[[], bool] = lambda: False
     ) -> str:
-        """Start the child unless it runs, and return what it writes until it ends.
+        """Start the child if it is not running, and return its output when it has ended.
 
         Args:
             timeout_s: after which the child is killed.
@@ -197,7 +197,7 @@ class ChildProcess:
         Raises:
             AnswerTimeoutError: it took too long.
             CancelledError: `is_cancelled` returned true; the child was killed.
-            OSError: no process could be started.
+            OSError: the process could not be started.
         """
         self.start()
         end, text = time.perf_counter() + timeout_s, b""
@@ -235,46 +235,46 @@ class ChildProcess:
         )
 
     def poll(self) -> int | None:
-        """Return its exit code; None: it runs."""
-        with self._lock:  # two threads may ask
+        """Return the exit code; None: the child is running."""
+        with self._lock:  # two threads may call this
             if self.exit_code is None and self.pid:
                 try:
                     pid, status = os.waitpid(self.pid, os.WNOHANG)
-                except ChildProcessError:  # SIGCHLD is ignored here, so that the kernel forgot it
+                except ChildProcessError:  # SIGCHLD is ignored, so the kernel dropped the exit code
                     self.exit_code = 0
                 else:
                     if pid:
                         self.exit_code = os.waitstatus_to_exitcode(status)
-                        _kill_group(pid)  # at once, before another process can have its number
+                        _kill_group(pid)  # at once, before the process id is reused
             return self.exit_code
 
     def is_alive(self) -> bool:
-        """Return whether it runs."""
+        """Return whether the child is running."""
         return bool(self._open) and self.poll() is None
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for its end, and return its exit code; None: it still runs when the time is up."""
+        """Wait for the child to end and return its exit code; None: timeout."""
         end = time.perf_counter() + timeout_s
         while self.poll() is None and time.perf_counter() < end:
             time.sleep(_POLL_S)
         return self.exit_code
 
     def kill(self) -> None:
-        """Kill it and the processes that it started, and wait until its memory is free."""
-        if self.pid and self.poll() is None:  # only `poll` frees its number
+        """Kill the child and the processes that it started, and wait until its memory is free."""
+        if self.pid and self.poll() is None:  # only `poll` releases the process id
             self.was_killed = True
             _kill_group(self.pid)
             self.wait(REAP_TIMEOUT_S)
 
     def close(self) -> None:
-        """Kill it, and close its descriptors."""
+        """Kill the child and close its descriptors."""
         self.kill()
         closing, self._open, self.pid = self._open, (), 0
         for descriptor in closing:
             os.close(descriptor)
 
     def exit_reason(self) -> Message:
-        """Return how a worker ended, and the last line that it logged; it is killed if it runs."""
+        """Return how the worker ended, with its last log line; kill it if it is still running."""
         from rembg_tuner.base.messages import Message, Quoted
 
         self.wait(0.5)
@@ -292,7 +292,7 @@ class ChildProcess:
         return Message("{how}; last log line: {line}", how=how, line=Quoted(last[:300]))
 
     def last_log_line(self) -> str:
-        """Return the last line that it wrote to its log; empty: none."""
+        """Return the last line of the log; empty: the log is empty."""
         if not self._open:
             return ""
         size = os.fstat(self.log).st_size
@@ -301,15 +301,15 @@ class ChildProcess:
 
 
 def _kill_group(group: int) -> None:
-    """Kill what is left of a process group."""
+    """Kill the remaining processes of a group."""
     try:  # noqa: SIM105  # contextlib takes a while to import
         os.killpg(group, signal.SIGKILL)
-    except OSError:  # nothing is left
+    except OSError:  # no process is left
         pass
 
 
 def _signal_text(number: int) -> Message:
-    """Return that a signal ended the worker."""
+    """Return the message that a signal ended the worker."""
     import signal
 
     from rembg_tuner.base.messages import Message

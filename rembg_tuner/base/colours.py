@@ -1,4 +1,4 @@
-"""Colours as people write them."""
+"""Parse colours from text."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _COLOUR_NAMES: dict[str, Colour] = {
 
 
 def parse_colour(text: str) -> Colour:
-    """Read a colour: a name, #rgb, or #rrggbb.
+    """Parse a colour: a name, #rgb, or #rrggbb.
 
     Raises:
-        SettingsError: the text is none.
+        SettingsError: the text is not a colour.
 
     >>> parse_colour("#0f8")
     (0, 255, 136)

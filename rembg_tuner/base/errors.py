@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree; each class is one kind of Failure.
+"""The tree of errors; each class is one kind of Failure.
 
     TunerError
     ├── SettingsError(ValueError)   invalid_settings: misuse, exit code 2
@@ -8,15 +8,16 @@
     ├── OutputError                 bad_output
     ├── ModelError                  bad_model
     │   └── MissingModelError       missing_model
-    │       └── DownloadError       missing_model: getting it failed; what came is kept
+    │       └── DownloadError       missing_model: the download failed; the received part is kept
     ├── EngineError                 engine_error
     │   ├── MissingProviderError    missing_provider
-    │   └── OutOfMemoryError        out_of_memory: in the worker itself, which lives on
+    │   └── OutOfMemoryError        out_of_memory: in the worker, which continues to run
     └── CancelledError              cancelled
 
 A message is one sentence for a person: what was wrong, the value given, what is allowed, what to do
-next. Kinds that only the parent of a worker can see (timeout, crash, busy) have no class: they are
-Failures that the runner makes, as it makes out_of_memory where the system ended the worker.
+next. Kinds that only the parent process of a worker can detect (timeout, crash, busy) have no
+class: the runner creates those Failures. It also creates out_of_memory if the system ended the
+worker.
 """
 
 from __future__ import annotations
@@ -32,26 +33,26 @@ NO_FOREGROUND = "no_foreground"  # the code of the warning of a picture without 
 
 
 class TunerError(Exception):
-    """Anything this program says went wrong; `kind` is the Failure's word for it.
+    """Base class of this program's errors; `kind` is the kind of the Failure.
 
     Attributes:
-        message: what is said; `str(error)` writes it in English.
+        message: the text; `str(error)` returns it in English.
     """
 
     kind: ClassVar[str] = "engine_error"
 
     def __init__(self, message: Message) -> None:
-        """Keep what is said."""
+        """Store the message."""
         self.message = message
         super().__init__(message)
 
     def __str__(self) -> str:
-        """Write it in English."""
+        """Return the message in English."""
         return str(self.message)
 
 
 def message_of(error: BaseException) -> Message:
-    """Return what an error says; the text of one that is not ours is quoted."""
+    """Return an error's message; the text of an error from a library is quoted."""
     own = getattr(error, "message", None)
     if isinstance(own, Message):
         return own
@@ -59,7 +60,7 @@ def message_of(error: BaseException) -> Message:
 
 
 class SettingsError(TunerError, ValueError):
-    """Settings that cannot be; carries every problem found, not only the first."""
+    """Invalid settings, with every problem that was found."""
 
     kind = "invalid_settings"
 
@@ -78,7 +79,7 @@ class SettingsError(TunerError, ValueError):
 
 
 class PresetError(TunerError):
-    """A preset that is unknown or does not read."""
+    """A preset that is unknown or cannot be read."""
 
     kind = "invalid_settings"
 
@@ -102,7 +103,7 @@ class OutputError(TunerError):
 
 
 class ModelError(TunerError):
-    """A model's file that is not what it should be."""
+    """A model file that is not valid."""
 
     kind = "bad_model"
 
@@ -114,7 +115,7 @@ class MissingModelError(ModelError):
 
 
 class DownloadError(MissingModelError):
-    """A model's file that could not be got; what came of it is kept for another try."""
+    """A model file that could not be downloaded; the received part is kept for the next attempt."""
 
 
 class EngineError(TunerError):
@@ -122,18 +123,18 @@ class EngineError(TunerError):
 
 
 class MissingProviderError(EngineError):
-    """An execution provider that was asked for and is absent."""
+    """A requested execution provider that is not available."""
 
     kind = "missing_provider"
 
 
 class OutOfMemoryError(EngineError):
-    """Memory that an engine asked for and did not get, on the CPU's side or the GPU's."""
+    """An engine's failed allocation of memory, on the CPU or the GPU."""
 
     kind = "out_of_memory"
 
 
 class CancelledError(TunerError):
-    """A run that was stopped because somebody asked for it."""
+    """A run that was cancelled on request."""
 
     kind = "cancelled"

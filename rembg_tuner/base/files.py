@@ -1,6 +1,7 @@
-"""Where things that can be made again are kept.
+"""The cache folder, atomic writes and checksums.
 
-Freed graphs, compiled models, rembg's numba code.
+The cache contains files that can be created again: converted graphs, compiled models and rembg's
+numba code.
 """
 
 from __future__ import annotations
@@ -24,19 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CACHE_VARIABLE = "REMBG_TUNER_CACHE"
-# 50 letters of at most 4 bytes: with the rest still below the 255 bytes that a name may have
+# 50 characters of at most 4 bytes: with the rest of the name, below the limit of 255 bytes
 _SCRATCH_LETTERS = 50
 _SCRATCH_NAME = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 _MAKING_PREFIX = ".making-"
 _DEVICES = Path("/dev")
 _PIECE_BYTES = 256 * 1024
-_STALE_AFTER_S = (
-    7200.0  # nothing is written for longer: TensorRT's build, the longest, has half an hour
-)
+# No write takes longer: TensorRT's build, the longest, has a limit of half an hour.
+_STALE_AFTER_S = 7200.0
 
 
 def user_cache_folder() -> Path:
-    """Give the folder that the environment names, else the user's cache folder's."""
+    """Return the folder of the environment variable, else the one in the user's cache folder."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
     if sys.platform == "darwin":
@@ -45,15 +45,15 @@ def user_cache_folder() -> Path:
 
 
 def open_cache() -> tuple[Path, tuple[Message, ...]]:
-    """Make the cache folder, mode 0700, and sweep out what was never finished.
+    """Create the cache folder with mode 0700, and delete old unfinished files in it.
 
     Returns:
-        The folder and no warning; or, where it cannot be written, a temporary folder that the
-        process leaves behind for its end, and the warning that says so.
+        The folder and no warning. If the folder cannot be written: a temporary folder, which is
+        deleted when the process ends, and a warning.
     """
     try:
         folder = user_cache_folder()
-    except RuntimeError:  # a container's user without HOME and without a line in /etc/passwd
+    except RuntimeError:  # a container's user without HOME and without an entry in /etc/passwd
         warning = Message(
             "the user has no home folder for a cache, so nothing is kept between starts; set"
             " {variable} to a folder that can be written",
@@ -79,13 +79,12 @@ def open_cache() -> tuple[Path, tuple[Message, ...]]:
     return folder, ()
 
 
-_scratch: list[
-    tempfile.TemporaryDirectory[str]
-] = []  # kept so that it lives as long as the process
+# Kept until the process ends: the folder is deleted with the object.
+_scratch: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _scratch_folder() -> Path:
-    """Give this process's temporary stand-in for the cache; removed at exit."""
+    """Return this process's temporary replacement for the cache; it is deleted at exit."""
     if not _scratch:
         _scratch.append(tempfile.TemporaryDirectory(prefix="rembg-tuner-"))
     return Path(_scratch[0].name)
@@ -93,13 +92,13 @@ def _scratch_folder() -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes `path`'s place when the block ends well, and vanishes when it does not.
+    """Open a file that replaces `path` if the block succeeds, and is deleted if it fails.
 
-    The temporary name is in the same folder, so the rename is atomic; permissions follow the umask.
+    The temporary file is in the same folder, so the rename is atomic. Permissions follow the umask.
 
     Raises:
-        OSError: the file cannot be made, written or renamed, or a device, a pipe or a socket is in
-        its place.
+        OSError: the file cannot be created, written or renamed, or `path` is a device, a pipe or a
+            socket.
     """
     _refuse_special_file(path)
     scratch = path.with_name(f".{path.name[:_SCRATCH_LETTERS]}.{os.urandom(8).hex()}.part")
@@ -114,9 +113,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _refuse_special_file(path: Path) -> None:
-    """Refuse a path whose file a rename must not replace.
+    """Check that a path is not a special file, which a rename must not replace.
 
-    As root, /dev/stdout would be lost for everyone.
+    As root, /dev/stdout would be lost for all processes.
 
     Raises:
         OSError: it is a device, a pipe or a socket, or in /dev.
@@ -132,10 +131,12 @@ def _refuse_special_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def making_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder for what is not whole yet; it goes when the block ends, or in a later sweep.
+    """Create a folder for unfinished files; delete it when the block ends.
+
+    If the process is killed, `sweep_scratch` deletes it later.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     with tempfile.TemporaryDirectory(
         prefix=_MAKING_PREFIX, dir=folder, ignore_cleanup_errors=True
@@ -144,14 +145,15 @@ def making_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_sum(path: Path) -> None:
-    """Keep a file's checksum beside it, for `has_its_sum`.
+    """Write a file's checksum beside it, for `has_its_sum`.
 
-    CRC-32 and not a cryptographic digest: it is held against a disk's damage and not against a
-    person's (the folder is its user's alone), finds every flipped bit, and reads 176 MB in 0.15 s
-    on the machine where SHA-256 takes 0.36 and BLAKE2b 0.53, at each load.
+    The checksum is CRC-32, not a cryptographic digest: it protects against damage by the disk, not
+    against an attacker (only the user can write to the folder). It detects every flipped bit. It is
+    computed at each load: for 176 MB it takes 0.15 s on a machine where SHA-256 takes 0.36 s and
+    BLAKE2b 0.53 s.
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: the file cannot be read, or the checksum cannot be written.
     """
     text = f"{_crc32_of(path):08x} {path.stat().st_size}\n"
     with replacing(_sum_of(path)) as file:
@@ -159,9 +161,9 @@ def write_sum(path: Path) -> None:
 
 
 def has_its_sum(path: Path) -> bool:
-    """Tell whether a file is there and as it was written.
+    """Return whether a file exists and matches its checksum.
 
-    One without a checksum is not known to be.
+    A file without a checksum does not match.
     """
     try:
         written, size = _sum_of(path).read_text(encoding="ascii").split()
@@ -171,12 +173,12 @@ def has_its_sum(path: Path) -> bool:
 
 
 def _sum_of(path: Path) -> Path:
-    """Name the file that holds a file's checksum."""
+    """Return the path of a file's checksum."""
     return path.with_name(f"{path.name}.crc32")
 
 
 def _crc32_of(path: Path) -> int:
-    """Compute a file's CRC-32; read in pieces, so that it adds nothing to a worker's peak."""
+    """Compute a file's CRC-32 in pieces, which does not raise a worker's peak memory."""
     crc = 0
     with path.open("rb") as file:
         while piece := file.read(_PIECE_BYTES):
@@ -185,7 +187,7 @@ def _crc32_of(path: Path) -> int:
 
 
 def sweep_scratch(folder: Path) -> None:
-    """Remove what processes that were killed left under temporary names, long enough ago to be sure."""
+    """Delete old temporary files and folders of processes that were killed."""
     now_s = time.time()
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
@@ -194,9 +196,9 @@ def sweep_scratch(folder: Path) -> None:
 
 
 def _remove_stale(path: Path, now_s: float) -> None:
-    """Remove a file or folder that was last written too long ago.
+    """Delete a file or folder that was last written more than `_STALE_AFTER_S` ago.
 
-    Another process may be quicker.
+    Another process may delete it first.
     """
     with contextlib.suppress(OSError):
         if now_s - path.stat().st_mtime <= _STALE_AFTER_S:
@@ -208,8 +210,8 @@ def _remove_stale(path: Path, now_s: float) -> None:
 
 
 def remove_scratch(path: Path) -> None:
-    """Remove what a process that was killed left of `path` under a temporary name of `replacing`."""
-    # A longer name's scratch could be another file's, with the same beginning.
+    """Delete the temporary files of `replacing` for `path` that killed processes left."""
+    # The temporary file of a longer name could belong to another name with the same beginning.
     if len(path.name) > _SCRATCH_LETTERS:
         return
     scratch = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{16}\.part")

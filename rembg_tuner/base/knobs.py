@@ -1,6 +1,6 @@
-"""What a knob is: its words, its unit, what is allowed, and what is wrong with a value.
+"""The declaration of a setting (a knob): texts, unit and allowed values; and the check of a value.
 
-Knows no knob by name; `settings` declares them.
+The knobs themselves are declared in `settings`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _TYPE_WORDS: dict[type, Message] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
-    """What is known of one setting besides its name, type and default.
+    """The declaration of one setting, besides its name, type and default.
 
     Attributes:
-        summary: one sentence: what it is, and what it costs or brings.
-        group: the heading it stands under on the page and in the README.
-        unit: of the number, for people; empty for words and switches.
-        low, high: the least and the greatest number allowed, both included.
+        summary: one sentence: what it is, and its cost or benefit.
+        group: its heading on the page and in docs/settings.md.
+        unit: of the number, for display; empty for words and switches.
+        low, high: the minimum and the maximum number allowed, both included.
         multiple_of: numbers other than 0 must be a multiple of this.
-        or_zero: 0 is allowed below `low`, and means "as it is".
-        choices: the words allowed; empty for any.
-        allowed: what is allowed, in words, of a text without choices.
-        engines: the engines that honour it; empty for all.
-        reload: another value needs another worker, since the session holds it.
-        default_text: how people are told the default where the value alone would mislead.
+        or_zero: whether 0 is allowed below `low`; 0 means the original or own size.
+        choices: the allowed words; empty: any.
+        allowed: description of the allowed texts if there are no choices.
+        engines: the engines that support it; empty: all.
+        reload: whether another value needs another worker, because the session depends on it.
+        default_text: the default as shown to users, if the value alone would mislead.
     """
 
     summary: str
@@ -50,11 +50,11 @@ class Knob:
     default_text: str = ""
 
     def allowed_text(self) -> str:
-        """Write the values allowed, in English, for flags and tables."""
+        """Return the allowed values as English text, for flags and tables."""
         return str(self.allowed_message())
 
     def allowed_message(self) -> Message:
-        """Say which values are allowed."""
+        """Return the allowed values."""
         if self.choices:
             return Message(
                 "{choices}", choices=join_parts(Term(one, "choice") for one in self.choices)
@@ -64,7 +64,7 @@ class Knob:
         return self._range(_plain(self.low), _plain(self.high))
 
     def _range(self, low: str, high: str) -> Message:  # noqa: PLR0911  # one for each unit
-        """Say which numbers are allowed."""
+        """Return the allowed numbers."""
         if self.or_zero and self.multiple_of:
             return Message(
                 "0 or {low} to {high} px, a multiple of {multiple}",
@@ -88,20 +88,20 @@ class Knob:
 
 
 def _plain(number: float) -> str:
-    """Write a number without an exponent."""
+    """Return a number as text without an exponent."""
     return f"{number:.0f}" if number == int(number) else f"{number:g}"
 
 
 def knob_problems(name: str, knob: Knob, expected: type, value: object) -> list[Message]:
-    """Say what is wrong with one value alone, whatever the other knobs are; empty: nothing.
+    """Return what is wrong with one value, independent of other knobs; empty: nothing.
 
     Args:
-        name: the knob's, for the sentence.
-        knob: what is allowed.
-        expected: bool, int, float or str.
-        value: what was given.
+        name: the knob's name, for the message.
+        knob: the knob.
+        expected: its type: bool, int, float or str.
+        value: the given value.
     """
-    if type(value) is not expected:  # a bool is no int, and an int is no float
+    if type(value) is not expected:  # a bool is not an int, and an int is not a float
         return [
             Message(
                 "{knob} must be {allowed}, got {value}",
@@ -118,7 +118,7 @@ def knob_problems(name: str, knob: Knob, expected: type, value: object) -> list[
 
 
 def _word_problems(name: str, knob: Knob, value: str) -> list[Message]:
-    """Check a word by its knob's choices."""
+    """Check a word against its knob's choices."""
     if knob.choices and value not in knob.choices:
         return [
             Message(
@@ -132,12 +132,11 @@ def _word_problems(name: str, knob: Knob, value: str) -> list[Message]:
 
 
 def _number_problems(name: str, knob: Knob, value: float) -> list[Message]:
-    """Check a number by its knob's range."""
+    """Check a number against its knob's range."""
     if value == 0 and knob.or_zero:
         return []
-    fits = (knob.low or 0) <= value <= (
-        knob.high or math.inf
-    ) and value != math.inf  # NaN fits nowhere
+    # NaN is outside every range.
+    fits = (knob.low or 0) <= value <= (knob.high or math.inf) and value != math.inf
     if not fits or (knob.multiple_of and value % knob.multiple_of):
         return [
             Message(

@@ -339,10 +339,10 @@ def render(message: Message, catalogue: Catalogue = ENGLISH, *, is_public: bool 
     """Return a message's text; never raises.
 
     Args:
-        message: to render.
+        message: the message.
         catalogue: of the reader's language.
-        is_public: whether the reader is not the machine's user: paths are shortened to names, quoted
-            texts are omitted, and the page's texts are chosen.
+        is_public: whether the reader is not the machine's user: paths are shortened to names,
+            quoted texts are omitted, and the page's texts are chosen.
     """
     return Writer(catalogue, is_public=is_public).text_of(message, 0)
 

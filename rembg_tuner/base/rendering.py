@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _WIDE = ("\u3000", "\u9fff"), ("\uff00", "\uffef")  # scripts without spaces between words
-_MAX_DEPTH = 8  # of nested messages; a deeper one is a mistake, and must not end the program
+_MAX_DEPTH = 8  # of nested messages; deeper nesting is a mistake, but must not end the program
 _OMITTED = "…"
 _COLONS = (": ", "\uff1a")
-# What stands before and after a text that may be omitted.
+# The text before and after a value that may be omitted.
 _AROUND = (
     (_COLONS[0], ""),
     (_COLONS[1], ""),
@@ -167,7 +167,7 @@ def _format_number(value: float, spec: str) -> str | None:
 
 
 def _format_value(value: str | float, conversion: str | None, spec: str) -> str:
-    """Return a value in a format of Python's; without it if the format does not fit the value."""
+    """Return a value in a Python format; unformatted if the format does not fit the value."""
     if spec in _UNITS:
         return _plain_text(value)
     try:

@@ -1,6 +1,6 @@
-"""A matte at most 32 px a side, as a record keeps it.
+"""A matte of at most 32 px per side, as stored in a record.
 
-Small enough for a line of YAML, enough to see another cut-out.
+It fits on a line of YAML, and is detailed enough to detect a different cut-out.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import binascii
 import zlib
 from dataclasses import dataclass
 
-MAX_SIDE = 32  # px, the longest
-_LEVELS = 255  # of a pixel that is all foreground
+MAX_SIDE = 32  # px, the longest side
+_LEVELS = 255  # the level of a pixel that is entirely foreground
 _MAX_BYTES = MAX_SIDE * MAX_SIDE
 
 
@@ -29,14 +29,14 @@ class SmallMatte:
     levels: bytes
 
     def to_text(self) -> str:
-        """Write it as one word: its size, and its levels as zlib and Base64 have them."""
+        """Return it as one word: its size, and its levels compressed by zlib, in Base64."""
         packed = base64.b64encode(zlib.compress(self.levels, 9)).decode()
         return f"{self.width}x{self.height}:{packed}"
 
     def overlap(self, other: SmallMatte) -> float:
-        """Return the intersection over union of the opacities, 0 to 1; 1 where both show nothing.
+        """Return the intersection over union of the opacities, 0 to 1; 1 if both are empty.
 
-        The sum of each cell's lower opacity, divided by the sum of the higher: where both are masks
+        It is the sum of the lower opacity of each cell, divided by the sum of the higher one. For masks
         of 0 and 1, it is the usual intersection over union.
 
         Raises:
@@ -53,10 +53,10 @@ class SmallMatte:
 
 
 def read_small_matte(text: str) -> SmallMatte:
-    """Read what `to_text` wrote.
+    """Read what `to_text` returned.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is not a small matte.
     """
     try:
         size, _, packed = text.partition(":")

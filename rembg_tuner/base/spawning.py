@@ -1,4 +1,4 @@
-"""Start a process: its environment, its log, and no descriptors but its own.
+"""Start a process with its environment, its log and only its own descriptors.
 
 Imports almost nothing; see `child_process`.
 """
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROOT = __file__.rsplit(os.sep, 3)[0]
-_FREE_FD = 10  # from here on no number is one of the child's
+_FREE_FD = 10  # the child uses only lower descriptors
 
 
 def child_environment() -> dict[str, str]:
     """Return the environment of this process, with this program first on the module path.
 
-    A name that is not UTF-8 is the same file in both processes only if both read names in the same
-    encoding; messages are UTF-8 whatever the user wants on the terminal.
+    Both processes must use the same encoding for file names: otherwise a name that is not UTF-8 is
+    a different file in each of them. Messages are UTF-8, whatever encoding the terminal uses.
     """
     paths = [_ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
@@ -36,10 +36,11 @@ def child_environment() -> dict[str, str]:
 
 
 def numba_environment(cache: Path) -> dict[str, str]:
-    """Return the environment variable of the folder where numba keeps what it compiles for rembg.
+    """Return the environment variable for the folder of the code that numba compiles for rembg.
 
     By default numba uses the library's own folder, else one below the home folder, else a folder
-    called `~` in the working folder. Where the first is not writable, it gets ours.
+    called `~` in the working folder. If the library's folder is not writable, the folder is in this
+    program's cache.
 
     Args:
         cache: this program's cache folder.
@@ -59,17 +60,17 @@ def spawn(
     lent: Sequence[int],
     descriptors: tuple[int, int],
 ) -> int:
-    """Start a process with its own descriptors and no other, and return its id.
+    """Start a process with only the given descriptors, and return its id.
 
     Args:
         command: the program and its arguments.
         environment: of the process.
-        lent: what its log, requests and answers are here.
-        descriptors: of requests and answers in the process; its standard output and error go to
-            the log where they are not the answers.
+        lent: the descriptors in this process of its log, requests and answers.
+        descriptors: of requests and answers in the new process. Its standard output and standard
+            error go to the log, except a descriptor that is used for the answers.
 
     Raises:
-        OSError: no process could be started.
+        OSError: the process could not be started.
     """
     log, requests, answers = lent
     outputs = [descriptor for descriptor in (1, 2) if descriptor != descriptors[1]]
@@ -91,10 +92,10 @@ def spawn(
 
 
 def open_log() -> int:
-    """Open a file without a name."""
+    """Open an unnamed file for the log."""
     try:
         log = os.open(os.environ.get("TMPDIR") or "/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
-    except (AttributeError, OSError):  # not on this system, or not in this folder
+    except (AttributeError, OSError):  # not supported by this system or by this folder
         import tempfile
 
         with tempfile.TemporaryFile() as file:
@@ -103,7 +104,7 @@ def open_log() -> int:
 
 
 def raised(descriptor: int) -> int:
-    """Move a descriptor to a number that the child does not use; no child inherits it."""
+    """Move a descriptor to a number that the child does not use; children do not inherit it."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FREE_FD)
     finally:
@@ -113,8 +114,8 @@ def raised(descriptor: int) -> int:
 def _closable(kept: set[int]) -> list[int]:
     """List the descriptors that the child must close.
 
-    One beyond the limit of open files, which was lowered after it was opened, cannot be named
-    there; it is kept from all children.
+    A descriptor above the limit of open files, if the limit was lowered after it was opened, cannot
+    be closed this way. It is made non-inheritable instead.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     found = _inheritable(kept)
@@ -122,12 +123,12 @@ def _closable(kept: set[int]) -> list[int]:
         return found
     for descriptor in found:
         if descriptor >= limit:
-            os.set_inheritable(descriptor, False)  # noqa: FBT003  # it takes no names
+            os.set_inheritable(descriptor, False)  # noqa: FBT003  # it takes positional arguments only
     return [descriptor for descriptor in found if descriptor < limit]
 
 
 def _inheritable(kept: set[int]) -> list[int]:
-    """List the descriptors that a child would inherit from whatever started this process."""
+    """List the inheritable descriptors of this process, except the kept ones."""
     found = []
     try:
         names = os.listdir("/dev/fd")  # noqa: PTH208  # pathlib takes longer to import than this takes
@@ -137,6 +138,6 @@ def _inheritable(kept: set[int]) -> list[int]:
         try:
             if descriptor not in kept and os.get_inheritable(descriptor):
                 found.append(descriptor)
-        except OSError:  # the listing's own
+        except OSError:  # the descriptor of the listing itself
             continue
     return found

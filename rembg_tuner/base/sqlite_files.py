@@ -1,4 +1,4 @@
-"""SQLite files, opened so that nothing stays open where their schema cannot be."""
+"""Open SQLite files, create their tables, and replace damaged files."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # The file is not a database, or was damaged, or its tables are another version's.
 _NOT_OURS = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-_COMPANIONS = ("-journal", "-wal", "-shm")  # of a file; a new one must not be rolled back by them
+_COMPANIONS = ("-journal", "-wal", "-shm")  # of a file; they must not be applied to its replacement
 _DAMAGED = ".damaged"
 _LOG = logging.getLogger(__name__)
 
 
 def open_tables(path: Path, schema: Sequence[str], *, timeout_s: float) -> sqlite3.Connection:
-    """Open a file, made if it is not there.
+    """Open a file, and create the file and its tables if they do not exist.
 
     Args:
         path: of the file.
-        schema: for each table the statement that makes it if it is not there.
-        timeout_s: waited for another process that is writing.
+        schema: for each table, the statement that creates it if it does not exist.
+        timeout_s: how long to wait for another process that is writing.
 
     Raises:
-        sqlite3.Error: it cannot be opened, or is none of ours.
+        sqlite3.Error: it cannot be opened, or is not a file of this program.
     """
     file = sqlite3.connect(path, timeout=timeout_s)
     try:
@@ -55,21 +55,21 @@ def use_tables(
 def use_rebuilt(
     path: Path, schema: Sequence[str], use: Callable[[sqlite3.Connection], T], *, timeout_s: float
 ) -> T:
-    """Use a file of which every row can be found again; a damaged one is set aside and made anew.
+    """Use a file whose rows can be created again; rename a damaged file and create a new one.
 
     Args:
         path: of the file.
         schema: see `open_tables`.
-        use: reads or writes it, in one transaction; called again where the file was damaged.
-        timeout_s: waited for another process that is writing.
+        use: reads or writes it, in one transaction; called again if the file was damaged.
+        timeout_s: how long to wait for another process that is writing.
 
     Raises:
-        sqlite3.Error: it cannot be opened or written, or the new one cannot be used either.
+        sqlite3.Error: it cannot be opened or written, or the new file cannot be used either.
     """
     try:
         return use_tables(path, schema, use, timeout_s=timeout_s)
     except sqlite3.DatabaseError as error:
-        # The lower byte is the error's class; what has no code is a fault of the caller's.
+        # The lower byte is the error's class. An error without a code is a mistake of the caller.
         code = getattr(error, "sqlite_errorcode", None)
         if code is None or code & 0xFF not in _NOT_OURS:
             raise
@@ -78,7 +78,7 @@ def use_rebuilt(
 
 
 def _set_aside(path: Path, error: sqlite3.Error) -> None:
-    """Rename a damaged file, which replaces one that was set aside before.
+    """Rename a damaged file; it replaces an earlier renamed one.
 
     Raises:
         sqlite3.OperationalError: it cannot be renamed.
@@ -88,7 +88,7 @@ def _set_aside(path: Path, error: sqlite3.Error) -> None:
         for companion in _COMPANIONS:
             path.with_name(f"{path.name}{companion}").unlink(missing_ok=True)
         path.replace(aside)
-    except FileNotFoundError:  # another process did it just now
+    except FileNotFoundError:  # another process has just renamed it
         return
     except OSError as problem:
         raise sqlite3.OperationalError(

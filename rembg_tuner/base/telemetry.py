@@ -1,7 +1,7 @@
-"""Block what the libraries would report to their makers.
+"""Block the telemetry of the libraries.
 
-Imported by the package itself, so it applies to every process that runs this program's code,
-whichever library that process loads later.
+The package itself imports this module, so it applies to every process that runs this program's
+code, whichever library that process loads later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bytes and seconds for people; inside the program both stay plain numbers.
+"""Parse and format sizes and durations; the program itself uses bytes and seconds.
 
 MiB and ms exist only here, in plots and in text.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 MIB = 2**20  # bytes
-# Upper or lower case is not told apart: nobody gives memory in megabits.
+# Case is ignored: memory is not specified in megabits.
 _SUFFIXES = {
     "": 1,
     "B": 1,
@@ -25,13 +25,13 @@ _SUFFIXES = {
     "GIB": 2**30,
     "TIB": 2**40,
 }
-_NUMBER = r"(\d{1,18}(?:\.\d{1,18})?)"  # bounded, so that none is read as infinite
+_NUMBER = r"(\d{1,18}(?:\.\d{1,18})?)"  # bounded, so that no number is read as infinite
 _SIZE = re.compile(rf"\s*{_NUMBER}\s*([A-Za-z]*)\s*")
 _DURATION = re.compile(rf"\s*{_NUMBER}\s*(ms|s|min)?\s*")
 
 
 def parse_bytes(text: str) -> int:
-    """Read a size as a person writes it.
+    """Parse a size.
 
     Args:
         text: a number and its unit, in upper or lower case: kB, MB, GB or TB are powers of 1000;
@@ -51,18 +51,17 @@ def parse_bytes(text: str) -> int:
         raise ValueError(
             f"a size is a number of bytes, or one like 520MiB, 2GiB or 545MB, got {text!r}"
         )
-    from fractions import (
-        Fraction,
-    )  # not at the start: it brings `decimal`, and few processes read sizes
+    # Imported here: it imports `decimal`, and few processes parse sizes.
+    from fractions import Fraction
 
     return int(Fraction(match[1]) * _SUFFIXES[match[2].upper()])
 
 
 def parse_seconds(text: str) -> float:
-    """Read a duration as a person writes it: 10, 10s, 250ms or 2min.
+    """Parse a duration, such as 10, 10s, 250ms or 2min.
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is not a duration.
 
     >>> parse_seconds("250ms")
     0.25
@@ -74,7 +73,7 @@ def parse_seconds(text: str) -> float:
 
 
 def format_bytes(count: int | None) -> str:
-    """Write a size in MiB, from 10 GiB on in GiB; `unknown` for None.
+    """Return a size as text in MiB, from 10 GiB on in GiB; `unknown` for None.
 
     >>> format_bytes(243269632), format_bytes(25276973056)
     ('232 MiB', '23.5 GiB')
@@ -88,7 +87,7 @@ def format_bytes(count: int | None) -> str:
 
 
 def format_exact_bytes(count: int) -> str:
-    """Write a size as `format_bytes` does, and its bytes.
+    """Return a size as text as `format_bytes` does, and its bytes.
 
     >>> format_exact_bytes(300_000_000)
     '286 MiB (300,000,000 bytes)'
@@ -97,7 +96,7 @@ def format_exact_bytes(count: int) -> str:
 
 
 def format_seconds(duration_s: float | None) -> str:
-    """Write a duration in ms below a second, else in s.
+    """Return a duration as text, in ms below a second, else in s; `unknown` for None.
 
     >>> format_seconds(0.0124), format_seconds(2.345)
     ('12 ms', '2.35 s')
@@ -111,7 +110,7 @@ def format_seconds(duration_s: float | None) -> str:
 
 
 def format_guess(duration_s: float) -> str:
-    """Write how long something will take, to the second, from two minutes on in minutes.
+    """Return an estimated duration as text: s, from 2 min on min and s, from 2 h on h and min.
 
     >>> format_guess(0.2), format_guess(36.2), format_guess(171.0), format_guess(7500.0)
     ('1 s', '36 s', '2 min 51 s', '2 h 5 min')
@@ -126,7 +125,7 @@ def format_guess(duration_s: float) -> str:
 
 
 def format_guess_range(low_s: float, high_s: float) -> str:
-    """Write between what two durations something will take, roughly.
+    """Return the range of an estimated duration as text, rounded as by `format_rough`.
 
     >>> format_guess_range(36.2, 171.0), format_guess_range(2.2, 2.4)
     ('35 s to 3 min', '2 s')
@@ -136,9 +135,9 @@ def format_guess_range(low_s: float, high_s: float) -> str:
 
 
 def format_rough(duration_s: float) -> str:
-    """Write a duration as a guess has it.
+    """Return an estimated duration as rounded text.
 
-    In steps of 5 s from 10 s, of a minute from 100 s, of 10 min from 2 h on.
+    It is rounded to 1 s, from 10 s on to 5 s, from 100 s on to 1 min, from 2 h on to 10 min.
 
     >>> [format_rough(value) for value in (0.2, 7.4, 33.0, 171.0, 4000.0, 7900.0)]
     ['1 s', '7 s', '35 s', '3 min', '67 min', '2 h 10 min']

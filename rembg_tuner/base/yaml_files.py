@@ -1,4 +1,4 @@
-"""Read and write YAML; the one door to PyYAML."""
+"""Read and write YAML; the only module that imports PyYAML."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 
 class YamlFileError(ValueError):
-    """A file that is not YAML, or whose top is not a mapping.
+    """A file that is not YAML, or whose top level is not a mapping.
 
     Attributes:
-        message: what is said; `str(error)` writes it in English.
+        message: the text; `str(error)` returns it in English.
     """
 
     def __init__(self, message: Message) -> None:
-        """Keep what is said."""
+        """Store the message."""
         super().__init__(message)
         self.message = message
 
 
 def read_mapping(path: Path) -> dict[str, object]:
-    """Read a YAML file whose top is a mapping with text keys.
+    """Read a YAML file whose top level is a mapping with text keys.
 
     Raises:
-        YamlFileError: the file is not YAML, or something else stands at its top.
+        YamlFileError: the file is not YAML, or its top level is not such a mapping.
         OSError: the file cannot be read.
     """
     try:
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a date that cannot be
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not text, or an impossible date
         raise YamlFileError(
             Message(
                 "{file}: not valid YAML: {reason}",
@@ -48,11 +48,11 @@ def read_mapping(path: Path) -> dict[str, object]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as it stands, in a block that a person can read."""
+    """A dumper that writes text of several lines as a readable block."""
 
 
 def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    """Choose a text's style."""
+    """Represent text: in block style if it has several lines."""
     return dumper.represent_scalar(
         "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
     )
@@ -62,5 +62,5 @@ _Dumper.add_representer(str, _write_text)
 
 
 def format_mapping(mapping: dict[str, object]) -> str:
-    """Write a mapping as YAML text, keys in the order given."""
+    """Return a mapping as YAML text, keys in the given order."""
     return yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
