@@ -1,1 +1,1 @@
-"""The web: the server, the HTTP API, the page, and its languages."""
+"""The web interface: the server, the HTTP API, the page and its languages."""

@@ -1,4 +1,4 @@
-"""`/cut`: the page's queue, limits and slots for programs."""
+"""The `/cut` endpoint for programs; it shares the queue, limits and slots of the page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DESCRIPTION = (
 
 
 def add_cut(desk: Desk) -> None:
-    """Give the page being built its endpoint for programs."""
+    """Add the endpoint for programs to the page that is being built."""
 
     async def cut(
         request: gr.Request,
@@ -50,7 +50,7 @@ def add_cut(desk: Desk) -> None:
         task = submit_run(desk.slots_lane, work)
         ticks = follow(
             task, is_busy=False
-        )  # a program that leaves frees its place, as a visitor does
+        )  # a program that disconnects frees its slot, as a visitor does
         try:
             async for _ in ticks:
                 status = task.look()
@@ -75,7 +75,7 @@ def add_cut(desk: Desk) -> None:
         )
         yield work.job.output if isinstance(run, Result) else None, public_run(turn, run, language)
 
-    # Components rather than gr.api: theirs is the check that a file was uploaded by this visitor.
+    # Components instead of gr.api: they check that a file was uploaded by this visitor.
     picture = picture_input(visible=False, label="picture")
     preset = gr.Textbox(DEFAULT_PRESET, visible=False, label="preset")
     settings = gr.JSON({}, visible=False, label="settings")
@@ -91,10 +91,10 @@ def add_cut(desk: Desk) -> None:
 
 
 def _checked(settings: object) -> dict[str, object]:
-    """Take the settings of a request.
+    """Check the settings of a request; None means no settings.
 
     Raises:
-        SettingsError: they are no mapping of names.
+        SettingsError: the settings are not a mapping.
     """
     if settings is None:
         return {}
@@ -112,7 +112,7 @@ def _checked(settings: object) -> dict[str, object]:
 
 
 def _refused(error: TunerError, language: str) -> dict[str, Any]:
-    """Write what was refused before it ran, with the fields of a Failure."""
+    """Return a refused request as a mapping with the fields of a Failure."""
     return {
         "kind": error.kind,
         "code": error.message.code or error.kind,

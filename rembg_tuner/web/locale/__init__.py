@@ -1,1 +1,1 @@
-"""The page's languages: catalogues and how messages are rendered."""
+"""The languages of the page: catalogues and the rendering of messages."""

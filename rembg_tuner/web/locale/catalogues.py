@@ -1,9 +1,8 @@
-"""The languages of the page: a table, and a gettext catalogue (.po) for each but English, which is the source.
+"""The languages of the page: their table, and a gettext catalogue (.po) for each translation.
 
-A message is found by its English template, and by a context where the template alone does not say
-what is
-meant: the short id of a word of the page, the kind of a Term, or "joint". What is not translated is
-English.
+English is the source language and has no catalogue. A message is looked up by its English template.
+A context is added where the template alone is ambiguous: the short id of a word of the page, the
+kind of a Term, or "joint". Messages without a translation are shown in English.
 """
 
 from __future__ import annotations
@@ -26,15 +25,14 @@ if TYPE_CHECKING:
     from rembg_tuner.base.rendering import Catalogue
 
 FOLDER = Path(__file__).parent
-# By tag, as browsers name them, with what the language calls itself. The first is the templates'
-# own.
+# Language tag, as browsers send it, and the language's own name. The first is the source language.
 LANGUAGES: dict[str, str] = {"en": "English", "zh-CN": "中文"}
 SOURCE = next(iter(LANGUAGES))
-_MOST_LETTERS = 2000  # of a header that is read
+_MOST_LETTERS = 2000  # the part of a header that is read
 
 
 def po_file(language: str) -> Path:
-    """Return where a language's catalogue lies.
+    """Return the path of a language's catalogue.
 
     >>> po_file("zh-CN").name
     'zh_CN.po'
@@ -43,9 +41,9 @@ def po_file(language: str) -> Path:
 
 
 def language_of(text: str | None) -> str:
-    """Choose the language for a tag or an Accept-Language header.
+    """Return the language for a tag or an Accept-Language header.
 
-    English for what is not in the table.
+    The result is English if the table has none of the languages.
 
     >>> language_of("zh_HK"), language_of("fr,zh;q=0.5,en;q=0.4"), language_of(None)
     ('zh-CN', 'zh-CN', 'en')
@@ -58,15 +56,12 @@ def language_of(text: str | None) -> str:
             number = re.fullmatch(r"q=([01](\.\d{1,3})?)", weight.strip())
             wishes.append((float(number[1]) if number else 1.0, found))
     best = max((quality for quality, _ in wishes), default=0.0)
-    # A weight of 0 means: not this one (RFC 9110, section 12.4.2).
+    # A weight of 0 excludes a language (RFC 9110, section 12.4.2).
     return next((found for quality, found in wishes if quality == best > 0), SOURCE)
 
 
 def _language_like(tag: str) -> str | None:
-    """Return the language of the table that a tag means, whole or by its first part.
-
-    None: there is none.
-    """
+    """Return the language of the table that matches a whole tag or its first part, or None."""
     whole = tag.replace("_", "-")
     first = whole.partition("-")[0]
     exact = (one for one in LANGUAGES if one.lower() == whole)
@@ -76,14 +71,14 @@ def _language_like(tag: str) -> str | None:
 
 @cache
 def catalogue_of(language: str) -> Catalogue:
-    """Return a language's translations; English for one that is not in the table."""
+    """Return the catalogue of a language; the English one if the table does not have it."""
     if language == SOURCE or language not in LANGUAGES:
         return ENGLISH
     return read_catalogue_file(po_file(language))
 
 
 def read_catalogue_file(path: Path) -> Catalogue:
-    """Read a catalogue.
+    """Read a catalogue from a .po file.
 
     Raises:
         OSError: the file cannot be read.
@@ -93,10 +88,10 @@ def read_catalogue_file(path: Path) -> Catalogue:
 
 
 class PoCatalogue:
-    """The translations of a .po file. What it lacks, or marks as fuzzy, is English."""
+    """The translations of a .po file; missing and fuzzy entries are English."""
 
     def __init__(self, content: Catalog) -> None:
-        """Keep what is translated, by context and template."""
+        """Index the translated entries by context and template."""
         self._texts: dict[tuple[str, str], str] = {}
         self._plurals: dict[tuple[str, str], tuple[str, ...]] = {}
         self._form_of: Callable[[int], int] = gettext.c2py(content.plural_expr)
@@ -110,14 +105,14 @@ class PoCatalogue:
                 self._plurals[entry.id[0], entry.id[1]] = tuple(entry.string)
 
     def find(self, text: str, context: str = "") -> str:
-        """Return the translation of a template; the template itself where there is none."""
+        """Return the translation of a template, or the template if there is none."""
         return self._texts.get((context, text), text)
 
     def find_plural(self, one: str, many: str, count: float) -> str:
-        """Return the form for a count."""
+        """Return the singular or plural form for a count."""
         forms = self._plurals.get((one, many))
         if forms is None:
             return ENGLISH.find_plural(one, many, count)
-        # A count that is no whole number takes the form of several.
+        # A count that is not a whole number takes the plural form.
         number = int(count) if count == int(count) else 2
         return forms[self._form_of(abs(number))]

@@ -1,6 +1,6 @@
-"""What the page says, in its reader's language: words by short ids, names, and messages.
+"""The texts of the page in the reader's language: words by short ids, names and messages.
 
-The words stand in locale/en.yaml; `catalogues` has the other languages.
+The English words are in locale/en.yaml; `catalogues` reads the other languages.
 """
 
 from __future__ import annotations
@@ -26,35 +26,32 @@ def all_words(language: str) -> dict[str, str]:
 
 
 def page_text(key: str, language: str, **values: object) -> str:
-    """Return a word or a sentence by its key, with what is filled in.
+    """Return a word or a sentence by its key, with its placeholders filled in.
 
     Raises:
-        KeyError: there is no such key, or a value is missing: a fault of the program's.
+        KeyError: there is no such key, or a value is missing. This is a programming error.
     """
     return all_words(language)[key].format(**values)
 
 
 def choice_text(value: str, language: str) -> str:
-    """Write a knob's choice: with its name behind it in Chinese; a proper name stays."""
+    """Return the text of a knob's choice; in Chinese followed by its name, except proper names."""
     return catalogue_of(language).find(value, "choice")
 
 
 def setting_name(name: str, language: str) -> str:
-    """Write the name of a compared setting, a preset's or the visitor's own.
-
-    With its id behind it in Chinese.
-    """
+    """Return the name of a preset or the visitor's own setting; in Chinese followed by the id."""
     return catalogue_of(language).find(name, "preset")
 
 
 def message_text(said: Message, language: str) -> str:
-    """Write what the program says as a sentence for a reader of the page.
+    """Return a message as a sentence for a visitor of the page.
 
-    Paths are shortened to names, and what a library said is left out.
+    Paths are shortened to file names, and texts of libraries are left out.
     """
     return render(said, catalogue_of(language), is_public=True)
 
 
 def translate(text: str, language: str) -> str:
-    """Write a text of presets.yaml, the models' catalogue or a knob's summary in a language."""
+    """Translate a text of presets.yaml, of the model catalogue or of a knob's summary."""
     return catalogue_of(language).find(text)

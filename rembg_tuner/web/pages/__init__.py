@@ -1,1 +1,1 @@
-"""The page: parts, words, events; `page.build_page` puts them together."""
+"""The page: its layout, texts and events; `page.build_page` assembles them."""

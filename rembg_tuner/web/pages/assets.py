@@ -1,4 +1,4 @@
-"""The page's own style sheets, scripts and thumbnails, as files of assets/."""
+"""The style sheets, scripts and thumbnails of the page, read from assets/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rembg_tuner.web.locale.words import all_words
 from rembg_tuner.web.pages.choices import LIMITS
 
 FOLDER = Path(__file__).parent / "assets"
-# In this order: a later rule wins over an earlier one.
+# In the order of the cascade: a later rule overrides an earlier one.
 _STYLES = [
     "tokens",
     "frame",
@@ -28,21 +28,21 @@ _STYLES = [
     "targets",
 ]
 _SCRIPTS = ("page", "choices", "visit", "keys", "language_links", "files")
-_WORDS_IN_SCRIPTS = ("viewer.", "picture.too_large", "status.ready")  # by the start of their ids
+_WORDS_IN_SCRIPTS = ("viewer.", "picture.too_large", "status.ready")  # prefixes of ids
 
 
 def style_files() -> list[Path]:
-    """Return the style sheets."""
+    """Return the paths of the style sheets."""
     return [FOLDER / f"css/{name}.css" for name in _STYLES]
 
 
 def asset_script(name: str) -> str:
-    """Read one script."""
+    """Return the text of a script."""
     return (FOLDER / f"js/{name}.js").read_text(encoding="utf-8")
 
 
 def page_script() -> str:
-    """Return the script that every part of the page shares, with the words that it writes."""
+    """Return the script that all parts of the page share, with the texts that it shows."""
     words = {
         language: {
             key: text
@@ -71,6 +71,6 @@ def long_task_script() -> str:
 
 
 def thumbnail(name: str) -> str:
-    """Return an example's thumbnail as an address that needs no request."""
+    """Return the thumbnail of an example as a data: URL, which saves a request."""
     content = base64.b64encode((FOLDER / f"{name}.webp").read_bytes()).decode()
     return f"data:image/webp;base64,{content}"

@@ -1,7 +1,7 @@
-"""The form of a visitor as Settings, within the limits of a hosted page.
+"""Convert the form of a visitor to Settings, within the limits of a hosted page.
 
-A visitor is not a user of the machine: paths and models outside the catalogue are refused, and
-sizes, threads and deadlines are limited.
+Visitors are not trusted as users of the machine are: paths and models outside the catalogue are
+refused, and sizes, threads and timeouts are limited.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.machine import Machine
     from rembg_tuner.settings.settings import Value
 
-# Values with which a knob is refused if focus does not use it; the default is always accepted.
+# Values other than the default, which `check` refuses where focus does not use the knob.
 _SET_KNOBS: Mapping[str, object] = {"focus_box": "0%,0%,50%,50%", "focus_max_share": 0.5}
 Form = Mapping[str, object]  # name of a knob -> value of its widget; memory limits in MiB
 
@@ -45,13 +45,13 @@ class PageLimits:
     """The limits for visitors.
 
     Attributes:
-        upload_bytes: of one picture.
-        strip_pixels: of a picture that is decoded in strips.
-        whole_pixels: of one that its decoder holds whole (WebP, AVIF, GIF).
-        network_size: px; the cost of a run grows with its square.
-        threads: of each kind.
-        timeout_s: the longest deadline.
-        repeat: runs of one picture.
+        upload_bytes: maximum size of one picture.
+        strip_pixels: maximum for a picture that is decoded in strips.
+        whole_pixels: maximum for a picture that is decoded as a whole (WebP, AVIF, GIF).
+        network_size: maximum, px; the cost of a run grows with its square.
+        threads: maximum of each kind.
+        timeout_s: maximum timeout of a run.
+        repeat: number of runs for Repeat.
     """
 
     upload_bytes: int = 64 * MIB
@@ -68,7 +68,7 @@ LIMITS = PageLimits()
 
 @cache
 def _read_machine_once() -> Machine:
-    """Read this machine once; the page needs it for every row that it draws."""
+    """Read this machine once, since the page needs it for every row that it draws."""
     return read_machine()
 
 
@@ -84,12 +84,12 @@ def machine_with_providers() -> Machine:
 
 @cache
 def _shared_providers() -> SharedAnswer[tuple[ProviderState, ...]]:
-    """Return the answer that concurrent callers share; `cache` alone would ask for each of them."""
+    """Return the answer that concurrent callers share; `cache` alone would not combine them."""
     return SharedAnswer(provider_states, max_age_s=math.inf)
 
 
 def execution_providers() -> tuple[ProviderState, ...]:
-    """Return the execution providers of ONNX Runtime, read once: that takes half a second."""
+    """Return the execution providers of ONNX Runtime; read once, since that takes 0.5 s."""
     return _shared_providers().ask().result()
 
 
@@ -127,7 +127,7 @@ def absence_of(preset: str) -> Absence | None:
 def missing_of(settings: Settings) -> tuple[Refusal, ...]:
     """Return what settings need that is missing on disk, else what is missing in ONNX Runtime.
 
-    ONNX Runtime is asked only if nothing else is missing, since that takes half a second.
+    ONNX Runtime is queried only if nothing else is missing, since that takes 0.5 s.
     """
     found = _lacking(settings, machine_here())
     if found or settings.provider == "cpu" or not is_honoured("provider", settings.engine):
@@ -141,11 +141,11 @@ def _lacking(settings: Settings, machine: Machine) -> tuple[Refusal, ...]:
 
 
 def possible_precisions(engines: Sequence[str], machine: Machine) -> list[str]:
-    """Return the number formats that some engine computes in here, whether or not there are files for them.
+    """Return the number formats that an engine supports on this machine, installed or not.
 
     Args:
-        engines: those that are offered.
-        machine: this one.
+        engines: the engines that are offered.
+        machine: this machine.
     """
 
     def is_possible(precision: str, engine: str) -> bool:
@@ -172,10 +172,10 @@ def form_settings(
     """Return the settings of a run from a preset and a form that started from it.
 
     Args:
-        preset: where the form started from.
+        preset: the preset that filled the form.
         form: the value of each knob's widget by name; knobs that engine or focus do not use are
             ignored, since the page disables them.
-        limits: of the page.
+        limits: the limits of the page.
 
     Returns:
         The settings, and warnings for the Result.
@@ -194,10 +194,10 @@ def form_settings(
 
 
 def greyed_knobs(form: Form) -> dict[str, Refusal]:
-    """Return the knobs that a form's engine does not have or its focus does not use, each with the reason.
+    """Return the knobs that a form's engine or focus does not use, with the reasons.
 
     Args:
-        form: engine and focus are read.
+        form: only engine and focus are read.
     """
     values = {name: form[name] for name in ("engine", "focus") if name in form}
     settings, _, wrong = build_with_defaults({**values, **_SET_KNOBS})
@@ -234,7 +234,7 @@ def visitor_settings(
 
 
 def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
-    """Return the knobs that are above the limits of the page."""
+    """Return a problem for each knob that is above the limits of the page."""
     caps = {
         "network_size": limits.network_size,
         "intra_op_threads": limits.threads,
@@ -255,7 +255,7 @@ def _cap_problems(settings: Settings, limits: PageLimits) -> list[Message]:
 
 
 def _memory_problems(settings: Settings) -> list[Message]:
-    """Return the problem of a memory limit above the memory of the host."""
+    """Return a problem if the memory limit is above the memory of the host."""
     most = read_host().usable_memory_bytes
     asked = settings.memory_limit_bytes
     if asked is None or most is None or asked <= most:
@@ -271,7 +271,7 @@ def _memory_problems(settings: Settings) -> list[Message]:
 
 
 def parse_form(form: Form) -> dict[str, object]:
-    """Return the values of a form's widgets as settings take them.
+    """Convert the values of a form's widgets to the values of settings.
 
     An empty number becomes None or 0, whichever the knob uses for it.
     """
@@ -284,7 +284,7 @@ def parse_form(form: Form) -> dict[str, object]:
 
 
 def _parse_value(name: str, value: object) -> object:
-    """Return the value of a widget; an invalid one is unchanged, and refused by Settings."""
+    """Convert the value of a widget; an invalid value is unchanged, and Settings refuses it."""
     kind = type_of(name)
     if is_optional(name) and not value:
         return None
@@ -298,7 +298,7 @@ def _parse_value(name: str, value: object) -> object:
 
 
 def fill_form(settings: Settings) -> dict[str, Value]:
-    """Return settings as the values of a form's widgets."""
+    """Convert settings to the values of a form's widgets."""
     values = settings.to_dict()
     limit = settings.memory_limit_bytes
     values["memory_limit_bytes"] = None if limit is None else round(limit / MIB)
@@ -309,7 +309,7 @@ def max_pixels_of(picture: Path, limits: PageLimits = LIMITS) -> int:
     """Return the pixel limit of the page for a picture, by the format of its first bytes.
 
     Raises:
-        PictureError: its format is not supported; the message has the file's name, not its path.
+        PictureError: the format is not supported. The message has the file's name, not its path.
     """
     try:
         kind = sniff(picture)

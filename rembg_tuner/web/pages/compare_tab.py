@@ -1,4 +1,4 @@
-"""The Compare tab: two to six settings on one picture, their cut-outs side by side, one table."""
+"""The Compare tab: two to six settings on one picture, with their cut-outs and a table."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def add_compare_tab(opened: Any, desk: Desk, cut: CutWidgets) -> None:
     """Add the tab's widgets and events.
 
     Args:
-        opened: the event that the tab was opened.
-        desk: with the visitors.
-        cut: the widgets of the first tab, for its picture and form.
+        opened: the event of opening the tab.
+        desk: has the visitors.
+        cut: the widgets of the Cut out tab, for its picture and form.
     """
     CompareTab(desk, cut, _lay_out()).tie(opened)
 
 
 def _lay_out() -> dict[str, Any]:
-    """Lay out the widgets: left what to compare, right the result."""
+    """Lay out the widgets: the choices on the left, the result on the right."""
     words = page_words()
     made: dict[str, Any] = {}
     with gr.Row(elem_classes=["rt-two"]):
@@ -121,7 +121,7 @@ class CompareTab:
     """The tab's events."""
 
     def __init__(self, desk: Desk, cut: CutWidgets, widgets: dict[str, Any]) -> None:
-        """Use a desk, the widgets of the first tab, and this tab's own by name."""
+        """Create the events for a desk, the widgets of the Cut out tab, and this tab's by name."""
         self.desk = desk
         self.cut = cut
         self.widgets = widgets
@@ -144,7 +144,7 @@ class CompareTab:
         opened(self.update_choices, None, choices, queue=False, **QUIET)
 
     def update_choices(self) -> Values:
-        """Offer the presets and models that are installed by now."""
+        """Update the choices of presets and models, since more may be installed."""
         return {
             self.widgets["presets"]: gr.update(choices=preset_choices()),
             self.widgets["reference"]: gr.update(
@@ -153,9 +153,9 @@ class CompareTab:
         }
 
     def choose_article(self) -> Values:
-        """Choose the article's presets and ours, with the matte of u2net as the reference.
+        """Choose the presets of the article and of this project, with u2net's matte as reference.
 
-        A preset whose model is not installed has a row with the reason.
+        A preset whose model is not installed gets a row with the reason.
         """
         first = ARTICLE_ROWS[0]
         entry = read_catalogue().get(preset_settings(first).model)
@@ -166,7 +166,7 @@ class CompareTab:
         }
 
     async def compare(self, values: Values, request: gr.Request) -> AsyncIterator[str]:
-        """Compare the chosen presets, which must be able to run here."""
+        """Compare the chosen presets; refuse those that cannot run on this machine."""
         try:
             refuse_absent(values[self.widgets["presets"]])
         except TunerError as error:
@@ -177,7 +177,7 @@ class CompareTab:
             yield html
 
     async def compare_article(self, values: Values, request: gr.Request) -> AsyncIterator[str]:
-        """Compare the chosen presets, and the form's settings if wanted."""
+        """Compare the chosen presets, and the settings of the form if selected."""
         visitor = self.desk.visitors.of(request)
         try:
             task = self._start(values)
@@ -198,10 +198,10 @@ class CompareTab:
         self.desk.visitors.of(request).stop_comparison()
 
     def _start(self, values: Values) -> LongTask:
-        """Start what the widgets ask for.
+        """Start the comparison that the widgets describe.
 
         Raises:
-            TunerError: it cannot be done, or another long task is running.
+            TunerError: the request is invalid, or another long task is running.
         """
         question = self._question(values)
 
@@ -213,10 +213,11 @@ class CompareTab:
         return task
 
     def _question(self, values: Values) -> ComparisonRequest:
-        """Return the comparison that the widgets ask for.
+        """Return the comparison that the widgets describe.
 
         Raises:
-            SettingsError: the number of settings, a setting, the picture or the reference is wrong.
+            SettingsError: the number of settings, a setting, the picture or the reference is
+                invalid.
         """
         own, cut = by_name(values, self.inputs), self.cut
         entries = [
@@ -252,11 +253,11 @@ def _with_reference(question: ComparisonRequest, name: str) -> ComparisonRequest
     """Return a comparison with the matte of a preset or a model as its reference.
 
     Args:
-        question: whose reference is its first setting.
+        question: the comparison; its reference is its first setting.
         name: of the preset or model; empty: the first setting.
 
     Raises:
-        SettingsError: it cannot run here.
+        SettingsError: the preset or model cannot run on this machine.
     """
     refuse_absent([name] if name in read_presets() else [])
     if not name:
@@ -289,7 +290,7 @@ def show_comparison(task: LongTask, language: str) -> str:
 
 
 def _state(task: LongTask, *, has_result: bool) -> str:
-    """Return which part of the template shows a comparison."""
+    """Return the state of a comparison, which selects a part of the template."""
     if task.problem:
         return "failed"
     if task.is_running:
@@ -298,7 +299,7 @@ def _state(task: LongTask, *, has_result: bool) -> str:
 
 
 def _status(task: LongTask, language: str) -> str:
-    """Return how long a comparison has been running, and which setting it measures."""
+    """Return the elapsed time of a comparison and the setting that it measures, as text."""
     question = task.question
     count = len(question.entries) if question else 0
     text = page_text(
@@ -312,7 +313,7 @@ def _status(task: LongTask, language: str) -> str:
 
 
 def _agreement_text(task: LongTask, language: str) -> str:
-    """Return what the agreement is with, or why there is none."""
+    """Return a text with the reference of the agreement, or the reason why there is none."""
     question = task.question
     if question is None:
         return ""

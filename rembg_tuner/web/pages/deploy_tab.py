@@ -1,4 +1,4 @@
-"""The Deploy tab: the file that runs a setting elsewhere, and a stress test of the setting."""
+"""The Deploy tab: the export of a setting to a file, and a stress test of the setting."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.visitors import Visitor
 
 MAX_STRESS_RUNS, MIN_STRESS_RUNS = 60, 10
-STRESS_TEST_S = 30.0  # of the slots, about
+STRESS_TEST_S = 30.0  # approximate time that a stress test uses a slot
 _NOTHING_MEASURED = Message(
     "the limits in compose.yaml come from measurements, and there are none yet: press Run on Cut"
     " out, or run a sweep, then come back"
@@ -74,11 +74,12 @@ class ChosenSetting:
     """The setting that is exported.
 
     Attributes:
-        settings: to export.
-        measured: its figures; None: it was not measured.
-        source: form: the first tab; recommended: the sweep recommends it; taken: the visitor took
-            it with "Use this setting", and no other is recommended; taken_other: another is.
-        note: what to know of it.
+        settings: the settings to export.
+        measured: their figures; None: they were not measured.
+        source: form: the Cut out tab; recommended: the recommendation of the sweep; taken: the
+            visitor chose it with "Use this setting", and the sweep recommends no other;
+            taken_other: the same, but the sweep recommends another.
+        note: a note for the visitor; None: there is none.
     """
 
     settings: Settings
@@ -91,16 +92,16 @@ def add_deploy_tab(opened: Any, desk: Desk, cut: CutWidgets, budgets: dict[str, 
     """Add the tab's widgets and events.
 
     Args:
-        opened: the event that the tab was opened.
-        desk: with the visitors and the folder.
-        cut: the widgets of the first tab, whose form is exported if nothing was swept.
+        opened: the event of opening the tab.
+        desk: has the visitors and the folder.
+        cut: the widgets of the Cut out tab; its form is exported if there is no sweep.
         budgets: the fields of the Sweep tab's budgets.
     """
     DeployTab(desk, cut, budgets, _lay_out()).tie(opened)
 
 
 def _lay_out() -> dict[str, Any]:
-    """Lay out the widgets: left what is wanted, right the file."""
+    """Lay out the widgets: the choices on the left, the file on the right."""
     words = page_words()
     made: dict[str, Any] = {}
     with gr.Row(elem_classes=["rt-two"]):
@@ -134,7 +135,7 @@ class DeployTab:
     def __init__(
         self, desk: Desk, cut: CutWidgets, budgets: dict[str, Any], widgets: dict[str, Any]
     ) -> None:
-        """Use a desk, the widgets of other tabs, and this tab's own by name."""
+        """Create the events for a desk, the widgets of other tabs, and this tab's by name."""
         self.desk = desk
         self.cut = cut
         self.budgets = budgets
@@ -144,7 +145,7 @@ class DeployTab:
         """Tie the events to the widgets."""
         own, cut = self.widgets, self.cut
         setting = {cut.preset, *cut.knobs.values(), *self.budgets.values()}
-        # Queued, one at a time: a script's model may have to be converted first.
+        # Queued, one at a time: the model of a script may have to be converted first.
         own["write"].click(self.write, {own["target"], *setting}, own["shown"], **QUIET)
         looks = [opened, own["target"].input]
         gr.on(looks, self.preview, {own["target"], *setting}, own["shown"], **QUIET)
@@ -157,7 +158,7 @@ class DeployTab:
         own["stop"].click(self.stop, None, None, queue=False, **QUIET)
 
     def write(self, values: Values, request: gr.Request) -> str:
-        """Write the file, and show it."""
+        """Write the file and show it."""
         visitor, target = self.desk.visitors.of(request), values[self.widgets["target"]]
         try:
             chosen = self.chosen_setting(visitor, values)
@@ -168,7 +169,7 @@ class DeployTab:
             return show_problem(error.message, visitor.language)
 
     def preview(self, values: Values, request: gr.Request) -> str:
-        """Show the file if there is one, before a button is pressed."""
+        """Show the file as a preview before the button is pressed, if it can be written."""
         visitor, target = self.desk.visitors.of(request), values[self.widgets["target"]]
         try:
             chosen = self.chosen_setting(visitor, values)
@@ -179,7 +180,7 @@ class DeployTab:
             return render("deploy_empty", visitor.language, message=error.message)
 
     async def test(self, values: Values, request: gr.Request) -> AsyncIterator[str]:
-        """Run the stress test, and show its result."""
+        """Run the stress test and show its result."""
         visitor = self.desk.visitors.of(request)
         try:
             settings = self.chosen_setting(visitor, values).settings
@@ -208,7 +209,7 @@ class DeployTab:
             output = str(task.folder / "soak.png")
             job = Job(input=str(picture), output=output, max_pixels=max_pixels_of(picture))
             first = _results_of(runner.measure([job], settings))[0][0]
-            # A slow setting gets fewer runs, so that other visitors need not wait long.
+            # A slow setting gets fewer runs, to limit the wait of other visitors.
             count = min(MAX_STRESS_RUNS, max(MIN_STRESS_RUNS, int(STRESS_TEST_S / first.total_s)))
             plan = StressPlan(runs=count, idle_s=0, max_pixels=job.max_pixels)
             task.stress_test = runner.stress(picture, settings, plan)
@@ -216,10 +217,10 @@ class DeployTab:
         return self.desk.long_tasks.start(self.desk.folder.new_job(), work)
 
     def chosen_setting(self, visitor: Visitor, values: Values) -> ChosenSetting:
-        """Return the sweep's setting, taken or recommended; without a sweep the first tab's form.
+        """Return the setting taken from or recommended by the sweep; else the Cut out tab's form.
 
         Raises:
-            TunerError: no trial fits the budgets, the trial failed, or a field is wrong.
+            TunerError: no trial fits the budgets, the trial failed, or a field is invalid.
         """
         budgets, task = read_budgets(**by_name(values, self.budgets)), visitor.sweeping
         trials = task.progress.trials if task is not None and task.progress is not None else ()
@@ -243,14 +244,14 @@ class DeployTab:
 
 
 def chosen_trial(task: LongTask, found: Recommendation) -> tuple[Trial, Source] | None:
-    """Return the trial that the visitor took, else the recommended one.
+    """Return the trial that the visitor took, or else the recommended one.
 
     Args:
         task: the visitor's sweep.
-        found: what it recommends.
+        found: its recommendation.
 
     Returns:
-        The trial and why it is chosen; None: none was taken, and none fits the budgets.
+        The trial and its source; None: no trial was taken, and none fits the budgets.
     """
     trials, recommended = task.progress.trials if task.progress else (), found.chosen
     taken = next((trial for trial in trials if trial.number == task.taken), None)
@@ -261,7 +262,7 @@ def chosen_trial(task: LongTask, found: Recommendation) -> tuple[Trial, Source] 
 
 
 def _setting_of_trial(trial: Trial, source: Source, budgets: Budgets) -> ChosenSetting:
-    """Return the setting of a trial, with the budgets that it misses.
+    """Return the setting of a trial, with a note about the budgets that it misses.
 
     Raises:
         SettingsError: the trial failed.
@@ -279,7 +280,7 @@ def _setting_of_trial(trial: Trial, source: Source, budgets: Budgets) -> ChosenS
 
 
 def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
-    """Return the figures of this visit's runs with the same settings; None: there were none."""
+    """Return the figures of the visit's runs with these settings; None: there are none."""
     machine = machine_here()
     key = _measured_key(settings, machine)
     runs = [
@@ -304,16 +305,16 @@ def _measured_of_visit(visitor: Visitor, settings: Settings) -> Measured | None:
 
 
 def _measured_key(settings: Settings, machine: Machine) -> tuple[object, ...]:
-    """Return what settings must have in common for their figures to be of one setting."""
+    """Return a key that is equal for settings whose measurements can be combined."""
     try:
         key: object = resolve(settings, machine).worker_key
-    except ModelError:  # the model file is gone: these settings equal only themselves
+    except ModelError:  # the model file was removed: match only identical settings
         key = settings
     return (key, settings.focus, settings.focus_max_share)
 
 
 def show_export(desk: Desk, chosen: ChosenSetting, target: str, language: str) -> str:
-    """Write an export into the page's folder and render it, without paths of the server."""
+    """Write an export to the page's folder and render it without paths of the server."""
     settings, measured = chosen.settings, chosen.measured
     made = export(settings, target, measured=measured)
     text = made.text
@@ -337,13 +338,13 @@ def show_export(desk: Desk, chosen: ChosenSetting, target: str, language: str) -
 
 
 def draw_test(visitor: Visitor) -> str:
-    """Draw the visitor's stress test; empty if there is none."""
+    """Render the stress test of the visitor; empty if there is none."""
     task = visitor.stress_testing
     return "" if task is None else show_stress_test(task, visitor.language)
 
 
 def show_stress_test(task: LongTask, language: str) -> str:
-    """Render a stress test that is running, or its result."""
+    """Render a running stress test, or its result."""
     found, subject = task.stress_test, ""
     if task.subject is not None:
         setting, picture = label_text(task.subject[0], TOLD, language), task.subject[1]
@@ -363,10 +364,10 @@ def show_stress_test(task: LongTask, language: str) -> str:
 
 
 def _results_of(runs: Sequence[Result | Failure]) -> tuple[list[Result], Message | None]:
-    """Return the runs that succeeded, and why the others failed.
+    """Return the successful runs, and the reason of the first failure or None.
 
     Raises:
-        OutputError: all failed.
+        OutputError: all runs failed.
     """
     results = [run for run in runs if isinstance(run, Result)]
     failed = next((run.message for run in runs if isinstance(run, Failure)), None)

@@ -1,4 +1,4 @@
-"""What the events of all tabs work with: lanes, folder, visitors, and the example pictures."""
+"""The objects that the events of all tabs share: lanes, folder, visitors, example pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXAMPLES_FOLDER = Path(__file__).parent.parent.parent.parent / "examples"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What the events work with."""
+    """The objects that the events share; `limit_bytes` is the usable memory of the host."""
 
     slots_lane: Lane[RunnerSlot]
     folder: PageFolder
@@ -43,13 +43,13 @@ class Desk:
         *,
         may_download: bool = False,
     ) -> Desk:
-        """Create the lanes, and read the limit of the host.
+        """Create the lanes, and read the memory limit of the host.
 
         Args:
-            slots_lane: in which pictures run.
-            folder: the page's own.
-            visitors: who is here.
-            may_download: whether visitors may have models downloaded.
+            slots_lane: the lane in which pictures run.
+            folder: the folder of the page.
+            visitors: the visitors of the page.
+            may_download: whether visitors may download models to the server.
         """
         return cls(
             slots_lane=slots_lane,
@@ -62,11 +62,11 @@ class Desk:
 
 
 def example_of(desk: Desk, name: str = EXAMPLES[0]) -> str:
-    """Return the path of an example in the page's folder; it is copied once for all visitors."""
+    """Return the path of an example; it is copied to the page's folder once for all visitors."""
     target = desk.folder.path / "examples" / f"{name}.png"
     target.parent.mkdir(mode=0o700, exist_ok=True)
     if target.is_file():
-        target.touch()  # or it would be deleted in the middle of a visit
+        target.touch()  # otherwise it could be deleted during a visit
     else:
         scratch = desk.folder.new_job() / target.name
         shutil.copyfile(EXAMPLES_FOLDER / f"{name}.png", scratch)

@@ -1,4 +1,4 @@
-"""Model downloads that visitors start; they continue when the visitor leaves."""
+"""Model downloads that visitors start; they continue after the visitor has left."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_DOWNLOADS = 8  # at the same time; the others wait
 
 
 class Downloads:
-    """The lane of the downloads, and the latest task of each model."""
+    """The lane of the downloads, and the latest download of each model."""
 
     def __init__(self, *, are_allowed: bool) -> None:
         """Create the lane.
 
         Args:
-            are_allowed: whether a visitor may start a download: on a public page each would fill
-                the host's disk.
+            are_allowed: whether visitors may start downloads. On a public page they could fill the
+                disk of the host.
         """
         self.are_allowed = are_allowed
         self._lane = Lane([PlainSlot() for _ in range(MAX_DOWNLOADS)])
@@ -47,10 +47,10 @@ class Downloads:
         return bool(self._lane.tasks)
 
     def start(self, model: str) -> None:
-        """Start the download of a model, unless it runs already.
+        """Start the download of a model, unless it is already running.
 
         Raises:
-            SettingsError: visitors may not.
+            SettingsError: visitors may not start downloads.
             ModelError: there is no such model.
         """
         if not self.are_allowed:
@@ -74,6 +74,6 @@ class Downloads:
         )
 
     def stop(self, model: str) -> None:
-        """Stop the download of a model; what was received is kept for another try."""
+        """Stop the download of a model; the received part is kept for another attempt."""
         if model in self._latest:
             self._latest[model].cancel()

@@ -32,14 +32,15 @@ def tie(
     """Tie a handler to an event.
 
     Args:
-        desk: with the visitors.
-        trigger: the event of a widget, or a list of them.
-        handler: takes the visitor, and the values of the inputs by name; with a parameter `sent`
-            it takes what the browser sent along instead. Returns what the outputs show by name, or
-            yields it. A `Message` named "warning" becomes a toast.
-        inputs: widgets by name; the values of a group come as a mapping.
+        desk: has the visitors.
+        trigger: the event of a widget, or a list of events.
+        handler: takes the visitor, and the values of the inputs by name. If it has a parameter
+            `sent`, it takes the data that the browser sent with the event instead. It returns or
+            yields the values of the outputs by name. A `Message` named "warning" is shown as a
+            toast.
+        inputs: widgets by name; the values of a group are passed as a mapping.
         outputs: widgets by name.
-        options: of Gradio's event.
+        options: the options of Gradio's event.
 
     Returns:
         Gradio's event.
@@ -58,7 +59,7 @@ def tie(
 
 @dataclass(frozen=True, slots=True)
 class _TiedHandler:
-    """A handler as the functions that Gradio calls; see `tie`."""
+    """Adapts a handler to the functions that Gradio calls; see `tie`."""
 
     desk: Desk
     handler: Callable[..., Any]
@@ -84,25 +85,25 @@ class _TiedHandler:
             yield updates
 
     def _call(self, request: gr.Request, values: Mapping[str, Any]) -> tuple[str, Any]:
-        """Call the handler; return the visitor's language, and what the handler returns."""
+        """Call the handler; return the visitor's language and the handler's result."""
         visitor = self.desk.visitors.of(request)
         return visitor.language, self.handler(visitor, **values)
 
     async def _follow(self, language: str, shown: Any) -> AsyncIterator[Any]:
-        """Yield the updates of a handler that yields."""
+        """Yield the updates of an asynchronous generator."""
         async with aclosing(shown):
             async for one in shown:
                 yield self._updates(language, one)
-        # Gradio sends the last update twice: late, it would undo a newer one.
+        # Gradio sends the last update twice; the late repetition could undo a newer update.
         yield self._updates(language, {})
 
     def _updates(self, language: str, shown: Shown | None) -> Any:
-        """Return what Gradio expects."""
+        """Convert the values of the outputs to Gradio's updates; None without outputs."""
         return updates_of(self.outputs, shown or {}, language) if self.outputs else None
 
 
 def flat(widgets: Widgets) -> list[Any]:
-    """Return all widgets, those of groups too, in the order of their names."""
+    """Return all widgets in one list, including those of groups, in the order of the mapping."""
     return [
         one
         for widget in widgets.values()
@@ -111,7 +112,7 @@ def flat(widgets: Widgets) -> list[Any]:
 
 
 def values_of(widgets: Widgets, values: Sequence[Any]) -> dict[str, Any]:
-    """Return values in the order of `flat` by the names of their widgets."""
+    """Return values, given in the order of `flat`, by the names of their widgets."""
     left = iter(values)
     return {
         name: {one: next(left) for one in widget} if isinstance(widget, Mapping) else next(left)
@@ -120,7 +121,7 @@ def values_of(widgets: Widgets, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def updates_of(widgets: Widgets, shown: Shown, language: str) -> dict[Any, Any]:
-    """Return what Gradio expects for values by name; other widgets stay as they are."""
+    """Convert values by name to Gradio's updates; other widgets are unchanged."""
     updates: dict[Any, Any] = {}
     for name, value in shown.items():
         if name == "warning":
@@ -133,11 +134,11 @@ def updates_of(widgets: Widgets, shown: Shown, language: str) -> dict[Any, Any]:
 
 
 def content_of(event: gr.EventData) -> dict[str, Any]:
-    """Return what the browser sent along with an event."""
+    """Return the data that the browser sent with an event; empty if it is not a mapping."""
     return event._data if isinstance(event._data, dict) else {}
 
 
 def number_of(value: object) -> int:
-    """Return the number of a run, as the browser sends it; 0, which no run has, for other text."""
+    """Parse the number of a run as the browser sends it; 0, which is not used, if invalid."""
     text = str(value)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0

@@ -1,4 +1,4 @@
-"""Errors as visitors and the log see them: nothing that a visitor sent."""
+"""Texts of errors for visitors and for the log, without values that a visitor sent."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ DISK_FULL = Message("the server's disk is full; try again later", code="disk_ful
 UNEXPECTED = Message("unexpected error; the server log says where")
 _MAX_FRAMES = 6
 _SAY_EVERY_S = 60.0
-_logged_at_s: dict[str, float] = {}  # by line; there are as many as places in the code that fail
+_logged_at_s: dict[str, float] = {}  # by log message; one per failing code location
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error says that a disk, or a user's share of it, is full."""
+    """Return whether the cause of an error is a full disk or an exceeded quota."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_text(error: OSError) -> Message:
-    """Return that the server's disk cannot be written."""
+    """Return the message that the server's disk is full or cannot be written."""
     if is_disk_full(error):
         return DISK_FULL
     return Message("the server's disk cannot be written: {reason}", reason=error.strerror)
 
 
 def trail_of(error: BaseException) -> str:
-    """Return an error's class and the places it came through, without its message.
+    """Return the class of an error and its last traceback locations.
 
-    That holds values.
+    The message of the error is left out, since it can contain values of a visitor.
     """
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     places = ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
@@ -44,7 +44,7 @@ def trail_of(error: BaseException) -> str:
 
 
 def log_unexpected(log: logging.Logger, where: str, error: BaseException) -> None:
-    """Log an error's trail, the same one once a minute, since a visitor can cause it often."""
+    """Log an error's trail; the same trail at most once a minute, to limit the log's size."""
     line = f"unexpected error in {where}: {trail_of(error)}"
     now_s = time.monotonic()
     if now_s - _logged_at_s.get(line, -_SAY_EVERY_S) >= _SAY_EVERY_S:
@@ -53,15 +53,15 @@ def log_unexpected(log: logging.Logger, where: str, error: BaseException) -> Non
 
 
 def show_problem(message: Message, language: str, *, kind: str | None = None) -> str:
-    """Render why a run did not start; `kind` is a Failure's, None for a mistake in the form."""
+    """Render why a run did not start; `kind` is a Failure's, or None for an error in the form."""
     return render("notice", language, state="failed", message=message, kind=kind)
 
 
 def show_hint(message: Message, language: str) -> str:
-    """Render what to do first; this is not an error."""
+    """Render a hint about what to do first; it is not an error."""
     return render("notice", language, state="hint", message=message)
 
 
 def show_wait(message: Message, language: str) -> str:
-    """Render that the work of another visitor has to end first; this is not an error."""
+    """Render that the server is busy with another visitor's work; it is not an error."""
     return render("notice", language, state="wait", message=message)

@@ -1,6 +1,7 @@
-"""The long tasks of the page: a comparison, a sweep, a stress test, a timing of the formats.
+"""The long tasks of the page: comparison, sweep, stress test and timing of the number formats.
 
-One at a time, since each uses the slots again and again; visitors' pictures run between its trials.
+Only one runs at a time, since each uses the slots repeatedly. The pictures of visitors run between
+its trials.
 """
 
 from __future__ import annotations
@@ -45,29 +46,30 @@ _USUAL_WORK = Message(
 
 
 class BusyError(SettingsError):
-    """Another long task is running; waiting helps."""
+    """Another long task is running; the caller can try again later."""
 
 
 @dataclass(slots=True, kw_only=True)
 class LongTask:
-    """A comparison, sweep or stress test, and what its tab shows of it.
+    """A long task, and the values that its tab shows.
 
     Attributes:
-        folder: of its files.
-        task: in the lane of long tasks; None: it never ran.
-        progress: of a sweep; None: none yet.
-        question: of a comparison; None: it is none.
+        folder: the folder of its files.
+        task: its task in the lane of long tasks; None: it was not started.
+        progress: the progress of a sweep; None: none yet.
+        question: the request of a comparison; None: it is not a comparison.
         compared: the result of a comparison.
-        file_problem: why its report could not be written; None: it was.
-        plan: of a sweep.
-        budgets: under which a sweep recommends; the visitor may change them while it runs.
-        shown: the trial that the visitor looks at; None: the recommended one.
-        taken: the trial whose setting the visitor used on the first tab last; None: none yet.
-        sweep: with its trials, once it is open.
+        file_problem: why the report could not be written; None: there is no such problem.
+        plan: the plan of a sweep.
+        budgets: the budgets of a sweep's recommendation; the visitor can change them at any time.
+        shown: number of the trial that the visitor selected; None: the recommended one.
+        taken: number of the trial whose setting the visitor last used on the Cut out tab; None:
+            none yet.
+        sweep: the open sweep, with its trials.
         stress_test: the result of a stress test.
-        subject: of a stress test: the setting, and the picture's name; None: it is none.
-        measuring: the setting that is being measured, or was last; None: none yet.
-        what: the reason given to others while it runs.
+        subject: setting and picture name of a stress test; None: it is not a stress test.
+        measuring: the setting that is being measured, or was last measured; None: none yet.
+        what: the message for other visitors while it runs.
     """
 
     folder: Path
@@ -88,54 +90,54 @@ class LongTask:
 
     @property
     def problem(self) -> Message | None:
-        """Why it failed; None: it did not. A stop is not a failure."""
+        """The reason of a failure; None: it did not fail. A stopped task is not a failure."""
         failure = None if self.task is None else self.task.failure
         if failure is not None and failure.kind != "cancelled":
             return failure.message
         return self.file_problem
 
     def stop(self) -> None:
-        """Stop it after the current run is cancelled; what is done is kept."""
+        """Cancel the current run and stop; finished results are kept."""
         if self.task is not None:
             self.task.cancel()
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return self.task is not None and self.task.is_running
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was stopped, or took too long: its files are kept for an hour."""
+        """Whether it was stopped or exceeded its time limit."""
         return self.task is not None and self.task.is_stopped
 
     def elapsed_s(self) -> float:
-        """Return the seconds from its start to its end, or until now."""
+        """Return the seconds from the start to the end, or until now."""
         return 0.0 if self.task is None else self.task.elapsed_s()
 
 
 class QueuedTrialRunner:
-    """Runs each trial as one task of the slots; see `trial_runner.TrialRunner`."""
+    """Runs each trial as one task in the lane of the slots; see `trial_runner.TrialRunner`."""
 
     def __init__(self, slots_lane: Lane[RunnerSlot], long_task: LongTask) -> None:
-        """Run trials for a long task until it is stopped."""
+        """Create a runner for the trials of a long task."""
         self.slots = len(slots_lane.slots)
         self._slots_lane = slots_lane
         self._long_task = long_task
         self._machine = read_machine()  # the same for all trials, so that `auto` does not change
 
     def measure(self, jobs: Sequence[Job], settings: Settings) -> list[Result | Failure]:
-        """Run a trial; submit it again while the lane is full."""
+        """Run a trial; it is submitted again while the lane is full."""
         self._long_task.measuring = settings
         work = TrialRun(jobs=tuple(jobs), settings=settings, machine=self._machine)
         runs = runs_of(self._run(lambda: submit_run(self._slots_lane, work)))
         last = runs[-1]
-        if isinstance(last, Failure) and last.kind == "busy":  # says nothing about the setting
+        if isinstance(last, Failure) and last.kind == "busy":  # not caused by the setting
             runs = (replace(last, kind="cancelled"),)
         return [_public(run) for run in runs]
 
     def stress(self, picture: Path, settings: Settings, plan: StressPlan) -> StressTest:
-        """Run a stress test as one task of the slots.
+        """Run a stress test as one task in the lane of the slots.
 
         Raises:
             OutputError: no run succeeded.
@@ -158,7 +160,7 @@ class QueuedTrialRunner:
         return found
 
     def _run(self, submit: Callable[[], Task[T]]) -> Task[T]:
-        """Wait for a task of the slots, submitted again while the lane is full."""
+        """Submit a task and wait for it; submit it again while the lane is full."""
         while True:
             task = submit()
             while not task.done.wait(_POLL_S):
@@ -171,7 +173,7 @@ class QueuedTrialRunner:
 
 
 def _public(run: Result | Failure) -> Result | Failure:
-    """Return a run with the messages that a visitor may read, in the report and lists too."""
+    """Return a run with public messages only, since its report and lists are public too."""
     if isinstance(run, Failure):
         return replace(run, message=run.message.public())
     return replace(run, warnings=tuple(one.public() for one in run.warnings))
@@ -181,7 +183,7 @@ class LongTasks:
     """The lane of the long tasks."""
 
     def __init__(self, slots_lane: Lane[RunnerSlot]) -> None:
-        """Create the lane; the trials run in the lane of the slots."""
+        """Create the lane; the trials themselves run in the lane of the slots."""
         self._slots_lane = slots_lane
         self._latest = LongTask(folder=Path())
         self._lane = Lane(
@@ -202,11 +204,11 @@ class LongTasks:
 
         Args:
             folder: for its files.
-            work: runs in a thread of its own and checks `is_stopped`.
-            what: the reason given to others while it runs.
+            work: runs in a separate thread and checks `is_stopped`.
+            what: the message for other visitors while it runs.
 
         Raises:
-            BusyError: another one is running; says how far it is, where that is known.
+            BusyError: another long task is running; the message has its progress, if known.
         """
         started = LongTask(folder=folder, what=what)
 
@@ -224,7 +226,7 @@ class LongTasks:
 
 
 def _busy_text(other: LongTask) -> Message:
-    """Return that another long task runs, and how far it is."""
+    """Return the message that another long task is running, with its progress if known."""
     progress = other.progress
     if progress is None:
         return other.what

@@ -1,4 +1,4 @@
-"""The Models tab: the models, which of them are on disk, and downloads of the others."""
+"""The Models tab: the models, whether they are on disk, and their downloads."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.visitors import Visitor
 
 
-_FOLLOW_EVERY_S = 0.5  # a button that is drawn again more often is hard to press
+_FOLLOW_EVERY_S = 0.5  # a button that is redrawn more often is hard to press
 
 
 def add_models_tab(opened: Any, desk: Desk, widgets: CutWidgets) -> None:
-    """Lay the tab out, and tie its events.
+    """Lay out the tab and tie its events.
 
     Args:
         opened: the event of opening the tab.
-        desk: with the downloads and the visitors.
-        widgets: of the Cut out tab, whose choices of presets and models change.
+        desk: has the downloads and the visitors.
+        widgets: the widgets of the Cut out tab; a download changes their choices.
     """
     events = _Events(desk)
     models = gr.HTML("", js_on_load=asset_script("pick"), elem_id="models")
     outputs = {"models": models, **widgets.named("preset", "knobs")}
     tie(desk, opened, events.follow, None, outputs, concurrency_limit=None)
-    # "once", the default, would drop a Stop while the download is being followed.
+    # The default, "once", would drop a Stop while the download is being followed.
     several: dict[str, Any] = {"concurrency_limit": None, "trigger_mode": "multiple"}
     tie(desk, models.select, events.change, None, outputs, **several)
 
@@ -53,10 +53,10 @@ class _Events:
         self.downloads = desk.downloads
 
     async def change(self, visitor: Visitor, sent: dict[str, Any]) -> AsyncGenerator[Shown, None]:
-        """Start or stop a download, and follow all.
+        """Start or stop a download, and show the progress of all.
 
         Raises:
-            SettingsError: visitors may not start one.
+            SettingsError: visitors may not start downloads.
             ModelError: there is no such model.
         """
         for change, name in ((self.downloads.stop, "stop"), (self.downloads.start, "get")):
@@ -66,7 +66,7 @@ class _Events:
             yield shown
 
     async def follow(self, visitor: Visitor) -> AsyncGenerator[Shown, None]:
-        """Show the models until no download runs."""
+        """Show the models until all downloads have ended."""
         while self.downloads.is_running:
             yield {"models": show_models(self.downloads, visitor.language)}
             await asyncio.sleep(_FOLLOW_EVERY_S)
@@ -78,7 +78,7 @@ class _Events:
 
 
 def show_models(downloads: Downloads, language: str) -> str:
-    """Render every model; those on disk come first."""
+    """Render all models; those on disk come first."""
     rows = [
         {
             "entry": entry,
@@ -98,7 +98,7 @@ def show_models(downloads: Downloads, language: str) -> str:
 
 
 def _facts(entry: CatalogueEntry, language: str) -> list[str]:
-    """Return size, side, licence and int8 engines of a model."""
+    """Return file size, network size, licence and int8 engines of a model as texts."""
     engines = [engine for engine in INT8_ENDINGS if entry.find(int8_file(entry.file, engine))]
     known = entry.bytes is not None
     return [

@@ -1,8 +1,8 @@
-"""The page: its header and its tabs; its events fail with a sentence.
+"""The page: its header and its tabs, and the handling of errors in its events.
 
-Gradio prints a traceback for an error in an event or in one of its own components, with the values
-that were sent, file names included, and shows the visitor a bare "Error". Here every event ends
-with an answer or a sentence, and no visitor's value reaches the server log.
+For an error in an event or in one of its components, Gradio prints a traceback with the values that
+were sent, including file names, and shows the visitor only "Error". `PageBlocks` shows the visitor
+a sentence instead, and keeps the visitor's values out of the server log.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 TITLE = "rembg tuner"
-_STORAGE_KEY = "rembg-tuner"  # with the secret fixed, what is stored outlives a restart
+_STORAGE_KEY = "rembg-tuner"  # also the secret: it is fixed, so that stored forms survive a restart
 
 
 def build_page(desk: Desk, *, preset: str, add_api: Callable[[Desk], None]) -> gr.Blocks:
     """Build the page.
 
     Args:
-        desk: the line, the folder and the visitors.
-        preset: what a new visitor starts from.
+        desk: has the lanes, the folder and the visitors.
+        preset: the preset of new visitors.
         add_api: adds the endpoint for programs.
     """
     words = page_words()
@@ -82,7 +82,7 @@ def build_page(desk: Desk, *, preset: str, add_api: Callable[[Desk], None]) -> g
 
 
 def build_programs_page(desk: Desk, *, add_api: Callable[[Desk], None]) -> gr.Blocks:
-    """Build what `--no-ui` serves: the endpoint for programs, and a line that says so."""
+    """Build the page of `--no-ui`: the endpoint for programs, and a sentence about it."""
     page = PageBlocks(title=TITLE, analytics_enabled=False)
     with page:
         gr.Markdown("rembg tuner serves programs here: see **/cut** under *Use via API* below.")
@@ -91,19 +91,19 @@ def build_programs_page(desk: Desk, *, add_api: Callable[[Desk], None]) -> gr.Bl
 
 
 class RefusedValueError(TunerError):
-    """An event holds a value that its field does not take."""
+    """An event has a value that its field does not accept."""
 
 
 class PageBlocks(gr.Blocks):
-    """Gradio's Blocks, whose events fail with a sentence."""
+    """Gradio's Blocks, with a sentence for each failed event."""
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], *rest: Any, **options: Any
     ) -> list[Any]:
-        """Read an event's values.
+        """Convert the values of an event.
 
         Raises:
-            RefusedValueError: a field does not take its value.
+            RefusedValueError: a value is missing, or a field does not accept its value.
         """
         wanted = len(block_fn.inputs)
         if len(inputs) < wanted:
@@ -127,14 +127,14 @@ class PageBlocks(gr.Blocks):
         """Run an event.
 
         Raises:
-            gr.Error: it failed; with a sentence in the visitor's language.
+            gr.Error: the event failed; the message is in the visitor's language.
         """
         try:
             return await super().process_api(block_fn, *rest, **options)
         except gr.Error as error:
             error.print_exception = False
             raise
-        except Exception as error:  # noqa: BLE001  # the page's edge: Gradio would print the values
+        except Exception as error:  # noqa: BLE001  # Gradio would print the values
             message = _message_of(error)
             if message is None:
                 log_unexpected(_LOG, "an event", error)
@@ -144,16 +144,16 @@ class PageBlocks(gr.Blocks):
 
 
 def _message_of(error: Exception) -> Message | None:
-    """Return what to tell a visitor of an error; None where nothing is known of it."""
+    """Return the message of an error for the visitor; None: the error is unexpected."""
     if isinstance(error, TunerError):
         return error.message
     return DISK_FULL if is_disk_full(error) else None
 
 
 def _is_of_kind(field: object, value: object) -> bool:
-    """Return whether a value is of its field's kind.
+    """Return whether a value has the type of its field.
 
-    Gradio's own components let some others pass.
+    Gradio's components accept some values of other types.
     """
     if value is None:
         return True
@@ -167,20 +167,20 @@ def _is_of_kind(field: object, value: object) -> bool:
 
 
 def _refusal(fields: Sequence[Any], values: list[Any]) -> Message:
-    """Say which field does not take its value, as far as that can be told."""
+    """Return the message that a field does not accept its value; it names the field if known."""
     for field, value in zip(fields, values, strict=False):
         try:
             model = getattr(field, "data_model", None)
             field.preprocess(
                 value if model is None or value is None else model.model_validate(value)
             )
-        except Exception:  # noqa: BLE001  # components raise what they like
+        except Exception:  # noqa: BLE001  # components raise any exception
             return _refusal_of(field)
     return Message("a field does not take its value; reload the page and choose one that it offers")
 
 
-def _refusal_of(field: Any) -> Message:  # any component of Gradio's
-    """Say that a field does not take a value."""
+def _refusal_of(field: Any) -> Message:  # any Gradio component
+    """Return the message that a field does not accept its value."""
     label = getattr(field, "label", None)
     name = field.elem_id or (label if isinstance(label, str) else field.__class__.__name__)
     return Message(
@@ -190,5 +190,5 @@ def _refusal_of(field: Any) -> Message:  # any component of Gradio's
 
 
 def _language_of(request: object) -> str:
-    """Return the visitor's language, as far as their request says it."""
+    """Return the language of a request; English if it is not known."""
     return language_of_request(request) if isinstance(request, gr.Request) else "en"

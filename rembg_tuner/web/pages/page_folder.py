@@ -1,6 +1,7 @@
-"""The page's own folder: uploads and outputs, for an hour and up to so many bytes.
+"""The folder of the page for uploads and outputs, limited in age and in total size.
 
-Nobody can guess a job's folder, so who knows a file's address is who was given it.
+The names of job folders cannot be guessed, so a file can be read only by those who were given its
+URL.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 2048 * MIB
 MOST_AGE_S = 3600.0
-LEAST_AGE_S = 120.0  # a younger file may be one that is being worked on
+LEAST_AGE_S = 120.0  # a younger file may still be in use
 SWEEP_EVERY_S = 60.0
-_STARTED_AT_S = time.time()  # by the clock that files are stamped with
+_STARTED_AT_S = time.time()  # from the clock of file timestamps
 _PREFIX = "rembg-tuner-page-"
 _NAME = re.compile(re.escape(_PREFIX) + r"(\d{1,10})-[0-9a-f]{16}")
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """A file as the sweep sees it."""
+    """A file with its age and size, as the sweep uses it."""
 
     path: Path
     age_s: float
@@ -47,17 +48,17 @@ class _File:
 
 
 class PageFolder:
-    """A folder of this process, mode 0700, removed at the end. Use it with `with`."""
+    """A folder of this process, mode 0700, removed on exit; a context manager."""
 
     def __init__(self, parent: Path | None = None, *, most_bytes: int = MOST_BYTES) -> None:
-        """Make the folder, and remove those that dead servers left.
+        """Create the folder, and remove the folders of servers that no longer run.
 
         Args:
-            parent: where; None: the system's temporary folder.
-            most_bytes: of all files together; beyond it the oldest go first.
+            parent: the parent folder; None: the system's temporary folder.
+            most_bytes: maximum size of all files; above it, the oldest files are deleted.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the folder cannot be created.
         """
         parent = parent or Path(tempfile.gettempdir())
         _remove_orphans(parent)
@@ -68,7 +69,7 @@ class PageFolder:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Keep the folder."""
+        """Return the folder."""
         return self
 
     def __exit__(
@@ -77,21 +78,21 @@ class PageFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove it."""
+        """Remove the folder."""
         self.close()
 
     def close(self) -> None:
-        """Stop sweeping and remove the folder with all that is in it."""
+        """Stop sweeping, and remove the folder with its content."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def new_job(self) -> Path:
-        """Make a folder that nobody can guess: 128 random bits.
+        """Create a folder with an unguessable name of 128 random bits.
 
         Raises:
-            OutputError: it cannot be made.
+            OutputError: the folder cannot be created.
         """
         folder = self.path / secrets.token_hex(16)
         try:
@@ -101,21 +102,21 @@ class PageFolder:
         return folder
 
     def check_upload(self, picture: Path) -> None:
-        """Check that a picture lies in this folder.
+        """Check that a picture is in this folder.
 
         Raises:
-            SettingsError: it does not.
+            SettingsError: it is not.
         """
         if not picture.resolve().is_relative_to(self.path.resolve()):
             raise SettingsError([Message("the picture must be uploaded to this page first")])
 
     def start_sweeping(self) -> None:
-        """Sweep once a minute, in a thread of its own, until the folder is closed."""
+        """Start a thread that sweeps once a minute until the folder is closed."""
         self._thread = threading.Thread(target=self._sweep_often, daemon=True, name="sweep")
         self._thread.start()
 
     def _sweep_often(self) -> None:
-        """Sweep until closed; trouble is told and tried again."""
+        """Sweep until the folder is closed; log errors, and try again."""
         while not self._closed.wait(SWEEP_EVERY_S):
             try:
                 self.sweep()
@@ -125,10 +126,10 @@ class PageFolder:
                 )
 
     def sweep(self, now_s: float | None = None) -> None:
-        """Delete files older than an hour, then the oldest until the rest fits; then empty folders.
+        """Delete files that are too old, then the oldest until the rest fits; then empty folders.
 
         Args:
-            now_s: the time since the epoch; None: now.
+            now_s: seconds since the epoch; None: the current time.
         """
         now_s = time.time() if now_s is None else now_s
         files = sorted(_files(self.path, now_s), key=lambda file: -file.age_s)
@@ -146,7 +147,7 @@ class PageFolder:
 def _files(folder: Path, now_s: float) -> Iterator[_File]:
     """Find the files below a folder.
 
-    Links are not followed, and what vanishes meanwhile is no file.
+    Links are not followed. Files that are removed meanwhile are skipped.
     """
     for root, _, names in os.walk(folder):
         for name in names:
@@ -159,7 +160,7 @@ def _files(folder: Path, now_s: float) -> Iterator[_File]:
 
 
 def _age_s(path: Path, now_s: float) -> float:
-    """Give the seconds since something was changed; 0 for what is gone."""
+    """Return the seconds since the last change of a path; 0 if it does not exist."""
     try:
         return now_s - path.lstat().st_mtime
     except FileNotFoundError:
@@ -167,7 +168,7 @@ def _age_s(path: Path, now_s: float) -> float:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove a folder unless something is in it."""
+    """Remove a folder if it is empty."""
     try:
         folder.rmdir()
     except OSError:
@@ -176,7 +177,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _remove_orphans(parent: Path) -> None:
-    """Remove the folders of servers that are dead, as far as they are this user's."""
+    """Remove the folders of servers of this user that no longer run."""
     for folder in parent.glob(f"{_PREFIX}*"):
         match = _NAME.fullmatch(folder.name)
         if match is None or folder.is_symlink() or not folder.is_dir():
@@ -188,15 +189,15 @@ def _remove_orphans(parent: Path) -> None:
 
 
 def _is_older_than_this(folder: Path, pid: int) -> bool:
-    """Tell whether a folder of this process's number is an earlier process's.
+    """Return whether a folder with this process's pid is from an earlier process.
 
-    In a container each is number 1.
+    In a container, each server has pid 1.
     """
     return pid == os.getpid() and folder.stat().st_mtime < _STARTED_AT_S
 
 
 def _is_alive(pid: int) -> bool:
-    """Tell whether a process of that number runs, anybody's."""
+    """Return whether a process with this pid exists, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A run of a visitor's or program's picture: make it, and follow it until it is done."""
+"""Create the run of a picture of a visitor or program, and follow it until it is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.visitors import Original
 
 NO_PICTURE = Message("choose a picture first, or one of the examples")
-FOLLOW_EVERY_S = 0.22  # 4 to 5 Hz, and the longest that a visitor who left holds the slot
+FOLLOW_EVERY_S = 0.22  # 4 to 5 Hz; also the maximum time that a visitor who left occupies a slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ class Look:
     """How the page shows a run.
 
     Attributes:
-        original: made from the picture earlier; None: nothing yet.
-        has_masks: whether the visitor's browser lays a mask over the original; else the colours of
-            the cut-out are sent.
+        original: the files made from the picture earlier; None: none yet.
+        has_masks: whether the visitor's browser can apply a mask to the original; otherwise a
+            preview of the cut-out is sent.
     """
 
     original: Original | None
@@ -47,14 +47,14 @@ def make_run(
     repeat: int = 1,
     look: Look | None = None,
 ) -> PictureRun:
-    """Make the work of a run, with a folder of its own.
+    """Create the work of a run, with its own folder.
 
     Args:
-        desk: with the folder.
+        desk: has the folder.
         picture: path of the upload; None: there is none.
-        settings: with the warnings from their making.
-        repeat: how many runs.
-        look: how the page shows it; None: it does not.
+        settings: the settings, and the warnings from creating them.
+        repeat: number of runs.
+        look: how the page shows the run; None: the page does not show it.
 
     Raises:
         PictureError: the file is not a picture that can be read.
@@ -81,7 +81,7 @@ def make_run(
         max_pixels=pixels,
     )
     if look is not None:
-        # the stock pipeline leaves no matte to make a mask of
+        # the stock pipeline does not return a matte for a mask
         is_masked = look.has_masks and not settings[0].engine_spec.is_stock
         job = replace(
             job,
@@ -93,13 +93,13 @@ def make_run(
 
 
 async def follow(task: Task[Any], *, is_busy: bool) -> AsyncGenerator[None, None]:
-    """Yield now and then until a task is done; cancel it if the caller stops before.
+    """Yield at intervals until a task is done; cancel the task if the caller stops earlier.
 
     Args:
         task: the run.
-        is_busy: others are before it: yield at once, to show its queue position. Otherwise the
-            first yield comes after a fifth of a second, since drawing on the same machine would
-            slow the run.
+        is_busy: whether other tasks are before it. If so, yield at once to show its queue
+            position. Otherwise the first yield is after 0.22 s, since drawing on the same
+            machine would slow the run.
     """
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 

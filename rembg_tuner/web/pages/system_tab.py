@@ -1,4 +1,4 @@
-"""The System tab: the machine as `doctor` sees it, and what `precision auto` is here."""
+"""The System tab: the report of `doctor`, and the choices of `precision auto`."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.desk import Desk
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
 
-_MAX_AGE_S = 60.0  # of what is shown of the machine
+_MAX_AGE_S = 60.0  # of the shown report
 
 
 def add_system_tab(opened: Any, desk: Desk) -> None:
-    """Lay the tab out, and tie its events.
+    """Lay out the tab and tie its events.
 
     Args:
         opened: the event of opening the tab.
-        desk: with the queue, the long tasks and the visitors.
+        desk: has the lanes, the long tasks and the visitors.
     """
     words, events = page_words(), _Events(desk)
     machine = gr.HTML(words("machine.asking"), elem_id="machine")
@@ -56,10 +56,10 @@ class _Events:
         """Create the events."""
         self.desk = desk
         self._machine = SharedAnswer(diagnose, max_age_s=_MAX_AGE_S)
-        self._timing: LongTask | None = None  # the latest
+        self._timing: LongTask | None = None  # the latest one
 
     async def show_machine(self, request: gr.Request) -> str:
-        """Show the machine; child processes look at it, at most once a minute for all visitors."""
+        """Show the machine; it is diagnosed at most once a minute for all visitors."""
         found = await asyncio.wrap_future(self._machine.ask())
         language, lane = self.desk.visitors.of(request).language, self.desk.slots_lane
         return show_machine(found, running=lane.running, waiting=lane.waiting, language=language)
@@ -72,13 +72,13 @@ class _Events:
         step: Message | None = None,
         is_timing: bool = False,
     ) -> str:
-        """Show what `precision auto` is for each model and engine.
+        """Show the number format that `precision auto` uses for each model and engine.
 
         Args:
-            request: of the visitor.
-            problem: why they were not timed; None: there is none.
-            step: what is being timed; None: nothing yet.
-            is_timing: whether they are being timed now.
+            request: the request of the visitor.
+            problem: why the timing failed or did not start; None: there is no problem.
+            step: the current step of the timing; None: none yet.
+            is_timing: whether the timing is running.
         """
         language, states = self.desk.visitors.of(request).language, format_states(self._here())
         return render(
@@ -86,10 +86,10 @@ class _Events:
         )
 
     async def time_formats(self, request: gr.Request) -> AsyncIterator[str]:
-        """Time the formats, one worker at a time, so that visitors' pictures run in between.
+        """Measure the number formats; pictures of visitors run between its workers.
 
-        The timing continues if the visitor leaves, since the result is for everyone. A visitor who
-        presses the button meanwhile follows the same timing.
+        The timing continues if the visitor leaves, since all visitors use the result. A visitor who
+        presses the button during the timing follows the same one.
         """
         try:
             long_task = self._running()
@@ -103,10 +103,10 @@ class _Events:
         yield self.show_formats(request, problem=long_task.problem)
 
     def _running(self) -> LongTask:
-        """Return the timing that runs, or start one.
+        """Return the running timing, or start one.
 
         Raises:
-            BusyError: another long task runs.
+            BusyError: another long task is running.
         """
         if self._timing is None or not self._timing.is_running:
 
@@ -118,17 +118,17 @@ class _Events:
         return self._timing
 
     def _here(self) -> Machine:
-        """Return the machine with the share of one slot."""
+        """Return this machine with the resources of one slot."""
         return machine_here().shared_by(len(self.desk.slots_lane.slots))
 
 
 def show_machine(found: Diagnosis, *, running: int, waiting: int, language: str) -> str:
-    """Render the machine, the engines and the providers."""
+    """Render the machine, its engines and its execution providers."""
     return render("machine", language, found=found, running=running, waiting=waiting)
 
 
 def _time_all(machine: Machine, runner: QueuedTrialRunner, long_task: LongTask) -> None:
-    """Time every model that has a choice; one failure does not prevent the others.
+    """Measure every model with several formats; a failure does not stop the others.
 
     Raises:
         OutputError: the last failure.

@@ -1,4 +1,4 @@
-"""What the tabs that start long tasks share: uploads, buttons, and how a task is followed.
+"""Functions of the tabs that start long tasks: uploads, buttons, and following a task.
 
 The tabs are Compare, Sweep and, for the stress test, Deploy.
 """
@@ -37,7 +37,7 @@ FOLLOW_INTERVAL_S = 0.4
 
 
 def by_name(values: Values, widgets: Mapping[str, Component]) -> dict[str, Any]:
-    """Return the values of widgets by the widgets' names."""
+    """Return the values of widgets by the names of the widgets."""
     return {name: values[widget] for name, widget in widgets.items()}
 
 
@@ -45,7 +45,8 @@ def uploads_of(desk: Desk, pictures: Sequence[str]) -> list[Path]:
     """Return the paths of uploaded pictures.
 
     Raises:
-        SettingsError: there is none, there are too many, or one is not an upload of this page.
+        SettingsError: there is no picture, there are too many, or one is not an upload of this
+            page.
         PictureError: one is not a picture.
     """
     paths = [Path(picture) for picture in pictures if Path(picture).is_file()]
@@ -72,7 +73,7 @@ def refuse_absent(presets: Sequence[str]) -> None:
     """Check that presets can run on this machine.
 
     Raises:
-        SettingsError: with the reason of each preset that cannot run.
+        SettingsError: presets cannot run; the error has the reason of each.
         PresetError: there is no such preset.
     """
     absences = [absence for name in presets if (absence := absence_of(name)) is not None]
@@ -81,14 +82,14 @@ def refuse_absent(presets: Sequence[str]) -> None:
 
 
 def error_above(error: TunerError, earlier: str, language: str) -> str:
-    """Return why a task did not start, as HTML, above the result of the task before it."""
+    """Render why a task did not start, above the result of the earlier task."""
     show = show_wait if isinstance(error, BusyError) else show_problem
     notice = show(error.message, language)
     return render("error_above", language, notice=notice, earlier=earlier)
 
 
 async def follow(task: LongTask, draw: Callable[[], str]) -> AsyncIterator[str]:
-    """Draw a task until it has ended."""
+    """Yield drawings of a task until it has ended."""
     while task.is_running:
         yield draw()
         await asyncio.sleep(FOLLOW_INTERVAL_S)
@@ -98,14 +99,14 @@ async def follow(task: LongTask, draw: Callable[[], str]) -> AsyncIterator[str]:
 def tie_redrawing(
     opened: Any, shown: Component, desk: Desk, name: str, draw: Callable[[Visitor], str]
 ) -> None:
-    """Show the task of an earlier page load once its tab is opened.
+    """Show the task of an earlier page load when its tab is opened.
 
     Args:
-        opened: the event that the tab was opened.
+        opened: the event of opening the tab.
         shown: the component that shows the task.
-        desk: with the visitors.
-        name: of the task, as in `Visitor.undrawn`.
-        draw: draws it; empty if there is none.
+        desk: has the visitors.
+        name: the name of the task, as in `Visitor.undrawn`.
+        draw: renders the task; returns an empty string if there is none.
     """
 
     def redraw(request: gr.Request) -> Any:
@@ -119,9 +120,9 @@ def tie_redrawing(
 
 
 def tie_begin(begins: Sequence[Any], stop: Component, starts: Sequence[Component]) -> None:
-    """Enable Stop and disable the buttons that start a task, once one of them is pressed.
+    """Enable Stop and disable the start buttons when one of them is pressed.
 
-    Call it before the work is tied: Gradio runs events in the order in which they are tied.
+    Call this before tying the work: Gradio runs events in the order in which they are tied.
     """
 
     def switch() -> dict[Component, Any]:
@@ -131,7 +132,7 @@ def tie_begin(begins: Sequence[Any], stop: Component, starts: Sequence[Component
 
 
 def tie_end(running: Sequence[Any], stop: Component, starts: Sequence[Component]) -> None:
-    """Switch the buttons back after the work: `then` follows success, `failure` an exception."""
+    """Reset the buttons after the work: `then` follows success, `failure` an exception."""
 
     def switch() -> dict[Component, Any]:
         return _switched(stop, starts, is_running=False)
@@ -144,6 +145,6 @@ def tie_end(running: Sequence[Any], stop: Component, starts: Sequence[Component]
 def _switched(
     stop: Component, starts: Sequence[Component], *, is_running: bool
 ) -> dict[Component, Any]:
-    """Return updates of the buttons: either Stop or those that start can be pressed."""
+    """Return updates that enable either Stop or the start buttons."""
     start = gr.update(interactive=not is_running)
     return {stop: gr.update(interactive=is_running), **dict.fromkeys(starts, start)}

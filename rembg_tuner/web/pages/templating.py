@@ -1,20 +1,20 @@
 """Render the page's HTML from the Jinja2 templates in web/templates.
 
-A template has these functions and filters, in the language that it is rendered in:
+Templates have these functions and filters, in the language of the rendering:
 
-    text("runs.title", n=3)         a word of en.yaml, by its id
+    text("runs.title", n=3)         a text of en.yaml, by its id
     message|message                 a `Message`, such as a warning
     purpose|translate               a text of presets.yaml, the catalogue or a knob
     2048|size, 0.25|duration        "2 KiB", "250 ms"; None is "unknown"
-    "250 ms"|number                 the unit apart from the number
+    "250 ms"|number                 number and unit in separate elements
     0.25|percent                    "25 %"
     value|setting("model")          the value of a knob
-    0.97|stars                      the stars of an edge's agreement
+    0.97|stars                      the stars of an edge agreement
     changed|changes                 changed knobs with their values
-    path|file_link                  the address of a file in the page's folder
+    path|file_link                  the URL of a file in the page's folder
     trial.warnings is busy          whether the machine was busy with other work
 
-See `base.templates` for what all templates have in common.
+See `base.templates` for the features of all templates.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def render(name: str, language: str, **values: object) -> Markup:
     """Render a template.
 
     Args:
-        name: of the file, without `.html`.
-        language: of the words.
+        name: the file name without `.html`.
+        language: the language of the texts.
         values: the variables of the template.
     """
     return Markup(_environment(language).get_template(f"{name}.html").render(values))
@@ -61,7 +61,7 @@ def render(name: str, language: str, **values: object) -> Markup:
 
 @cache
 def _environment(language: str) -> Environment:
-    """Create the environment of a language; its templates are compiled once."""
+    """Create the environment of a language, which compiles each template once."""
     environment = create_environment(FOLDER)
     environment.globals["text"] = partial(page_text, language=language)
     environment.globals["STARS"] = STARS
@@ -85,12 +85,12 @@ TOLD = (
     "precision",
     "network_size",
     "intra_op_threads",
-)  # of a setting by itself
+)  # knobs in the text of a single setting
 _STARS_WHOLE, _STAR_HALF = "★", "½"
 
 
 def number(text: str) -> Markup:
-    """Return a number with its unit apart.
+    """Return HTML with a number and its unit in separate elements.
 
     >>> number("292 ms")
     Markup('<b>292</b> <i>ms</i>')
@@ -100,23 +100,23 @@ def number(text: str) -> Markup:
 
 
 def size(count: int | None, language: str) -> str:
-    """Write a size; what is not known is said so."""
+    """Format a size in bytes; None is "unknown"."""
     return page_text("unknown", language) if count is None else format_bytes(count)
 
 
 def duration(seconds: float | None, language: str) -> str:
-    """Write a duration; what is not known is said so."""
+    """Format a duration in seconds; None is "unknown"."""
     return page_text("unknown", language) if seconds is None else format_seconds(seconds)
 
 
 def guess_range(range_s: tuple[float, float], language: str) -> str:
-    """Write between what two durations something will take, roughly."""
+    """Format the range of an estimated duration, in seconds, with rounded values."""
     low, high = map(format_rough, range_s)
     return low if low == high else page_text("guess.range", language, low=low, high=high)
 
 
 def percent(share: float) -> str:
-    """Write a share of 1 in per cent; a small one keeps a figure.
+    """Format a share from 0 to 1 in per cent; below 1 % with one significant digit.
 
     >>> percent(0.0914), percent(0.0049)
     ('9 %', '0.5 %')
@@ -132,7 +132,7 @@ _WRITTEN_AS: dict[str, Callable[[Any], str]] = {
 
 
 def setting_text(name: str, value: Value, language: str) -> str:
-    """Write a setting's value as a person would."""
+    """Format the value of a knob for readers, with its unit."""
     if value is None:
         return page_text("limit.host" if name == "memory_limit_bytes" else "none", language)
     if isinstance(value, bool):
@@ -148,7 +148,7 @@ def setting_text(name: str, value: Value, language: str) -> str:
 
 
 def changes_text(changed: Mapping[str, Value], language: str) -> str:
-    """Return changed knobs with their values."""
+    """Format changed knobs with their values."""
     return ", ".join(
         f"{page_text(f'knob.{name}', language)} {setting_text(name, value, language)}"
         for name, value in changed.items()
@@ -156,17 +156,17 @@ def changes_text(changed: Mapping[str, Value], language: str) -> str:
 
 
 def label_text(settings: Settings, names: Sequence[str], language: str) -> str:
-    """Tell a setting by some of its knobs, as `trials.label_of`, in the page's language."""
+    """Format a setting with some of its knobs, as `trials.label_of`, in a language."""
     return message_text(label_of(settings, names), language)
 
 
 def file_link(path: str | Path) -> str:
-    """Give the address of a file of the page's own folder, relative to the page."""
+    """Return the URL of a file in the page's folder, relative to the page."""
     return f"gradio_api/file={quote(str(path))}"
 
 
 def explain_agreement(language: str) -> str:
-    """Say how agreement and stars are told, the table of stars with it."""
+    """Render the explanation of agreement and stars, with the table of stars."""
     rows = "".join(
         f"<tr><td>{stars_text(least)}</td><td>≥ {least:g}</td></tr>" for least, _ in STARS
     )
@@ -177,20 +177,20 @@ def explain_agreement(language: str) -> str:
 
 
 def busy_note(trials: Sequence[Trial], language: str) -> str:
-    """Say how many trials ran while the machine was busy with other work; empty: none did."""
+    """Render how many trials ran on a busy machine; empty if there were none."""
     busy = sum(is_busy(trial.warnings) for trial in trials)
     text = page_text("sweep.busy", language, busy=busy, count=len(trials))
     return f'<p class="rt-warning">{escape(text)}</p>' if busy else ""
 
 
 def busy_mark(warnings: Iterable[Message], language: str) -> str:
-    """Mark figures that were taken while the machine was busy; empty: it was not."""
+    """Render the mark of figures from a busy machine; empty if it was not busy."""
     mark = f' <i class="rt-unstable">{escape(page_text("sweep.busy.mark", language))}</i>'
     return mark if is_busy(warnings) else ""
 
 
 def stars_text(boundary_f: float | None) -> str:
-    """Write an edge's stars: `★★★★½`; empty: there is no reference."""
+    """Format the stars of an edge agreement, such as `★★★★½`; empty without a reference."""
     if boundary_f is None:
         return ""
     stars = edge_stars(boundary_f)

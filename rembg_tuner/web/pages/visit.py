@@ -1,6 +1,6 @@
-"""One visit's runs: what was asked, what came of it, what differed; as CSV and JSON.
+"""The runs of a visit: settings, results, comparison with a baseline, CSV and JSON.
 
-Knows nothing of widgets; the page draws what stands here.
+This module is independent of widgets.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.web.pages.visitors import Original
 
-MOST_RUNS = 50  # of a visit; the oldest that is not pinned goes first
+MOST_RUNS = 50  # per visit; above it, the oldest turn that is not pinned is dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waited:
-    """How long the visitor waited for a turn, and for what; seconds.
+    """The parts of the visitor's wait for a turn, in seconds.
 
     Attributes:
-        total_s: from the click to the result, as the server sees it.
-        queue_s: for the runs of others.
-        start_s, load_s: for a new worker and its model; 0 where one was warm.
-        run_s: for all runs of the turn.
+        total_s: from the click to the result, measured by the server.
+        queue_s: in the queue, during other runs.
+        start_s, load_s: start of a new worker and load of its model; 0 if it was warm.
+        run_s: all runs of the turn.
     """
 
     total_s: float
@@ -55,25 +55,26 @@ class Waited:
 
     @property
     def rest_s(self) -> float:
-        """Everything else: conversion of the model, previews, the page itself."""
+        """All other parts: conversion of the model, previews, the page."""
         return max(0.0, self.total_s - self.queue_s - self.start_s - self.load_s - self.run_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One press of Run.
+    """The runs of one press of Run or Repeat.
 
     Attributes:
-        number: from 1, in this visit.
-        picture: the file's name as the visitor knows it.
+        number: number in this visit, from 1.
+        picture: file name of the upload.
         picture_digest: SHA-256 of the file; empty: not known.
-        runs: one, or several of a repeat; the last may be a Failure.
-        timeline: the worker's memory from the turn's beginning on.
-        original: what the page shows of the picture; None: nothing was made of it.
-        after: what the page shows of the cut-out, a path; None where there is none.
-        is_masked: `after` holds the alpha only, and is laid over the original's colours.
-        download: the full-size cut-out; None where there is none.
-        backdrop: the colour that the download stands on, #rrggbb; empty: transparent.
+        runs: one run, or several of a repeat; the last may be a Failure.
+        timeline: the worker's memory since the start of the turn.
+        original: the files of the picture that the page shows; None: there are none.
+        after: path of the preview or mask of the cut-out; None: there is none.
+        is_masked: whether `after` is an alpha mask for the colours of the original.
+        download: path of the full-size cut-out; None: there is none.
+        backdrop: background colour of the download, #rrggbb; empty: transparent.
+        waited: the parts of the visitor's wait; None: not known.
     """
 
     number: int
@@ -93,59 +94,59 @@ class Turn:
 
     @property
     def results(self) -> list[Result]:
-        """The runs that went through."""
+        """The successful runs."""
         return [run for run in self.runs if isinstance(run, Result)]
 
     @property
     def failure(self) -> Failure | None:
-        """What went wrong, if something did."""
+        """The failure of the last run; None: it succeeded."""
         last = self.runs[-1]
         return last if isinstance(last, Failure) else None
 
     @property
     def has_cutout(self) -> bool:
-        """Whether the page has something to show of the cut-out."""
+        """Whether the page can show the cut-out."""
         return self.after is not None and self.original is not None
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the visitor stopped it, which is not an error."""
+        """Whether the visitor cancelled it, which is not an error."""
         return self.failure is not None and self.failure.kind == "cancelled"
 
     @property
     def has_no_foreground(self) -> bool:
-        """Whether the network saw nothing to cut out, so that the cut-out is empty or noise."""
+        """Whether the network found no foreground, so the cut-out is empty or noise."""
         warnings = self.typical.warnings if self.typical else ()
         return has_code(NO_FOREGROUND, warnings)
 
     @property
     def typical(self) -> Result | None:
-        """The run that the figures are of: the newest that went through."""
+        """The run whose figures are shown: the last successful one."""
         return self.results[-1] if self.results else None
 
     @property
     def warm_times_s(self) -> list[float]:
-        """Times of the runs after a worker's first; of the first where there is no other."""
+        """Seconds of the runs after a worker's first run, or of all runs if there are no others."""
         warm = [run.total_s for run in self.results if run.run_index > 0]
         return warm or [run.total_s for run in self.results]
 
     @property
     def time(self) -> Statistics | None:
-        """The spread of its times."""
+        """The statistics of `warm_times_s`; None without a successful run."""
         return summarise(self.warm_times_s) if self.results else None
 
     @property
     def peak_bytes(self) -> int | None:
-        """The peak of one run; of a repeat the peak of the setting, load and all runs."""
+        """The peak RSS of a single run; for a repeat, of the setting: load and all runs."""
         if len(self.results) > 1:
             return setting_peak_bytes(self.results)
         return self.results[0].peak_rss_bytes if self.results else None
 
 
 def is_same_picture(turn: Turn, other: Turn) -> bool:
-    """Return whether two turns are of one picture, by its content.
+    """Return whether two turns have the same picture.
 
-    By its path where that is not known.
+    The contents are compared if both digests are known, otherwise the paths.
     """
     if turn.picture_digest and other.picture_digest:
         return turn.picture_digest == other.picture_digest
@@ -154,14 +155,14 @@ def is_same_picture(turn: Turn, other: Turn) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """A turn against the baseline: how many times as fast, and what share of its memory."""
+    """A turn relative to the baseline: factor of the speed, and share of the memory."""
 
     speed: float
     memory: float | None
 
 
 def waited_for(task: Task[Runs], total_s: float) -> Waited:
-    """Say what the visitor waited for; start and load count as far as they fell into this turn."""
+    """Return the parts of the wait; start and load count only as far as in this turn."""
     results = [run for run in runs_of(task) if isinstance(run, Result)]
     first = results[0] if results and results[0].run_index == 0 else None
     marks = task.progress.timeline().marks
@@ -175,15 +176,12 @@ def waited_for(task: Task[Runs], total_s: float) -> Waited:
 
 
 def _stage_s(marks: Sequence[tuple[float, str]], stage: str) -> float:
-    """Return how long a stage took in a turn, seconds.
-
-    0 where it was over before, or was not needed.
-    """
+    """Return the seconds of a stage in a turn; 0 if it ended before or was not needed."""
     return sum(end_s - start_s for (start_s, name), (end_s, _) in pairwise(marks) if name == stage)
 
 
 def digest_of(picture: str) -> str:
-    """Return a file's SHA-256; empty where it is gone."""
+    """Return the SHA-256 of a file; empty if it cannot be read."""
     try:
         with Path(picture).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -192,7 +190,7 @@ def digest_of(picture: str) -> str:
 
 
 def compare(turn: Turn, baseline: Turn) -> Ratio | None:
-    """Compare a turn with a baseline; None where one has no figures, or the pictures differ."""
+    """Compare a turn with a baseline; None if one has no figures, or the pictures differ."""
     if not is_same_picture(turn, baseline):
         return None
     if turn.time is None or baseline.time is None or turn.time.median <= 0:
@@ -205,14 +203,21 @@ def compare(turn: Turn, baseline: Turn) -> Ratio | None:
 
 
 def differences(settings: Settings, other: Settings) -> dict[str, Value]:
-    """Give the knobs whose value is not the other's."""
+    """Return the knobs, with their values, that differ from other settings."""
     theirs = other.to_dict()
     return {name: value for name, value in settings.to_dict().items() if value != theirs[name]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """This visit's turns, oldest first, which of them is in sight, and which is the baseline."""
+    """The turns of a visit, oldest first.
+
+    Attributes:
+        turns: the turns.
+        pinned: number of the baseline; None: there is none.
+        shown: number of the turn that is shown; None: there is none.
+        made: number of turns so far, including dropped ones.
+    """
 
     turns: tuple[Turn, ...] = ()
     pinned: int | None = None
@@ -220,7 +225,7 @@ class Visit:
     made: int = 0
 
     def add(self, turn: Turn) -> Visit:
-        """Take a turn in and show it; beyond the bound the oldest that is not pinned goes."""
+        """Add a turn and show it; above the limit the oldest unpinned turn is dropped."""
         turns = [*self.turns, replace(turn, number=self.made + 1)]
         if len(turns) > MOST_RUNS:
             oldest = next(i for i in range(len(turns)) if turns[i].number != self.pinned)
@@ -228,25 +233,25 @@ class Visit:
         return replace(self, turns=tuple(turns), shown=self.made + 1, made=self.made + 1)
 
     def change(self, turn: Turn) -> Visit:
-        """Put a turn in the place of the one with its number."""
+        """Replace the turn with the same number."""
         return replace(
             self, turns=tuple(turn if t.number == turn.number else t for t in self.turns)
         )
 
     def find(self, number: int | None) -> Turn | None:
-        """Find a turn by its number."""
+        """Find a turn by its number; None: there is no such turn."""
         return next((turn for turn in self.turns if turn.number == number), None)
 
     def show(self, number: int) -> Visit:
-        """Show a turn."""
+        """Show the turn with a number, if it exists."""
         return replace(self, shown=number) if self.find(number) else self
 
     def leave(self) -> Visit:
-        """Show no turn: its place is another picture's."""
+        """Show no turn, since another picture is shown."""
         return replace(self, shown=None)
 
     def pin(self, number: int) -> Visit:
-        """Make a turn the baseline; the baseline itself is unpinned."""
+        """Make a turn the baseline, or unpin it if it is the baseline."""
         turn = self.find(number)
         if turn is None or turn.time is None:
             return self
@@ -254,12 +259,12 @@ class Visit:
 
     @property
     def baseline(self) -> Turn | None:
-        """The pinned turn."""
+        """The pinned turn; None: there is none."""
         return self.find(self.pinned)
 
     @property
     def current(self) -> Turn | None:
-        """The turn that is in sight; None: a picture that was not run is, or nothing."""
+        """The turn that is shown; None: the page shows a picture without a run, or nothing."""
         return self.find(self.shown)
 
 
@@ -267,9 +272,9 @@ _FIGURES = ("stages_s", "effective", "environment", "settings", "warnings", "cur
 
 
 def runs_csv(visit: Visit) -> str:
-    """Write one line a run: the turn, the settings, the figures.
+    """Return the runs as CSV, one row per run: the turn, the settings and the figures.
 
-    A failed run has its kind and message.
+    A failed run has kind, code, message and stage instead of figures.
     """
     rows = [_row(turn, run) for turn in visit.turns for run in turn.runs]
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -281,7 +286,7 @@ def runs_csv(visit: Visit) -> str:
 
 
 def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
-    """Give one run as columns."""
+    """Return the columns of a run."""
     row: dict[str, object] = {"turn": turn.number, "picture": turn.picture, "preset": turn.preset}
     row |= {name: getattr(turn.settings, name) for name in KNOBS}
     row["model"] = public_name_of(turn.settings.model)
@@ -302,12 +307,12 @@ def _row(turn: Turn, run: Result | Failure) -> dict[str, object]:
 
 
 def public_run(turn: Turn, run: Result | Failure, language: str = SOURCE) -> dict[str, object]:
-    """Give a run as JSON for whoever asked for it: files by name, never by the server's path.
+    """Return a run as a JSON mapping for its visitor, with file names instead of paths.
 
     Args:
-        turn: of the run.
-        run: what came of it.
-        language: of its messages.
+        turn: the turn of the run.
+        run: the run.
+        language: the language of its messages.
     """
     content = run.to_dict() | {"input": turn.picture}
     model = {"model": public_name_of(run.settings.model)}
@@ -326,7 +331,7 @@ def public_run(turn: Turn, run: Result | Failure, language: str = SOURCE) -> dic
 
 
 def runs_json(visit: Visit) -> str:
-    """Write the runs as `cut --json` does, with the turn and the preset beside each."""
+    """Return the runs as JSON in the format of `cut --json`, with turn and preset of each."""
     runs = [
         {"turn": turn.number, "preset": turn.preset, **public_run(turn, run)}
         for turn in visit.turns
@@ -336,10 +341,10 @@ def runs_json(visit: Visit) -> str:
 
 
 def write_runs(visit: Visit, folder: Path) -> tuple[Path, Path]:
-    """Write the visit's runs as runs.csv and runs.json.
+    """Write the runs of the visit to runs.csv and runs.json.
 
     Returns:
-        Both paths.
+        The paths of both files.
     """
     paths = folder / "runs.csv", folder / "runs.json"
     for path, text in zip(paths, (runs_csv(visit), runs_json(visit)), strict=True):

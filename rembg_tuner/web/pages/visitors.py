@@ -1,4 +1,4 @@
-"""Who is on the page: each visit's runs, language, folder and the run that is going on."""
+"""The visitors of the page: the runs, language, folder and current tasks of each."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.long_tasks import LongTask
     from rembg_tuner.web.pages.page_folder import PageFolder
 
-MAX_VISITORS = 100  # each remembers up to 50 runs, some MiB at worst
-KEPT_S = 3600.0  # as long as the files of a visit are kept
+MAX_VISITORS = 100  # each has up to 50 runs, at most a few MiB
+KEPT_S = 3600.0  # the files of a visit are kept as long
 MAX_KEPT = 100
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """A picture's files for the page, at most 1600 px.
+    """The files of a picture for the page, at most 1600 px.
 
     Attributes:
-        colours: the JPEG over which a cut-out's mask is laid.
-        shown: what is shown as the picture: the JPEG, or a WebP where the picture has transparency
-            of its own.
+        colours: path of the JPEG to which the mask of a cut-out is applied.
+        shown: path of the file that is shown as the picture: the JPEG, or a WebP if the picture
+            is transparent.
     """
 
     colours: str
@@ -50,58 +50,52 @@ class Original:
 
     @classmethod
     def of(cls, colours: str) -> Self:
-        """Return what was made of a picture, by its JPEG's path."""
+        """Return the files of a picture from the path of its JPEG."""
         with_alpha = Path(colours).with_suffix(".webp")
         return cls(colours=colours, shown=str(with_alpha) if with_alpha.is_file() else colours)
 
     @property
     def is_there(self) -> bool:
-        """Whether its files have not been swept away."""
+        """Whether its files still exist."""
         return Path(self.colours).is_file() and Path(self.shown).is_file()
 
     def keep(self) -> None:
-        """Make its files as young as the run that uses them, so that they are not swept away before its own."""
+        """Update the timestamps of its files, so that they are kept as long as the run's files."""
         for path in {self.colours, self.shown}:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(path)
 
 
 class Originals:
-    """A visit's originals by picture and side."""
+    """The originals of a visit by picture and longest side."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Create an empty collection."""
         self._found: dict[tuple[str, int], Original] = {}
 
     def find(self, picture: str, settings: Settings | None = None) -> Original | None:
-        """Return what was made of a picture for runs with these settings.
-
-        None where nothing is there.
-        """
+        """Return the files of a picture for runs with these settings; None: there are none."""
         found = self._found.get((picture, _side(settings)))
         return found if found is not None and found.is_there else None
 
     def add(self, picture: str, original: Original, settings: Settings | None = None) -> None:
-        """Keep what was made of a picture."""
+        """Store the files of a picture for runs with these settings."""
         self._found[(picture, _side(settings))] = original
 
 
 def _side(settings: Settings | None) -> int:
-    """Return the longest side of what is shown of a run, px.
-
-    Without settings as of one at full size.
-    """
+    """Return the longest side of the shown picture of a run, px; without settings, of full size."""
     max_side = settings.max_side if settings is not None else 0
     return min(max_side or PREVIEW_SIDE, PREVIEW_SIDE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenPicture:
-    """A picture that was uploaded and found to be readable.
+    """A picture that the visitor chose.
 
     Attributes:
-        path: of the upload.
-        shown: the file that a browser can show: the upload itself, or its preview.
+        path: path of the upload.
+        shown: path of the file that a browser can show: the upload itself, or its preview.
         width, height: px, upright; 0: not known.
     """
 
@@ -116,23 +110,23 @@ class Visitor:
     """One open tab.
 
     Attributes:
-        language: of its words.
-        folder: where its lists of runs are written; made when first needed.
+        language: the language of the texts.
+        visit: the turns of the visit.
+        folder: folder of the lists of runs; created when first needed.
         task: the current run.
         sweeping: the last sweep.
         comparing: the last comparison.
         stress_testing: the last stress test.
-        originals: what the page shows of pictures, so that it is made once.
-        has_masks: whether the browser has told that it can lay a mask over a picture (`mask-mode:
-            alpha`).
-        preparing: set once what is being made of the chosen picture is made; None: nothing is being
-            made.
-        preset: that the form started from last; empty: the server's.
-        refusal: why the preset asked for last was not chosen; None: it was.
-        chosen: the picture that would be run now.
-        choice: how many pictures were chosen, so that a late answer about an earlier one is left.
+        originals: the shown files of pictures, which are created once.
+        has_masks: whether the browser can apply a mask to a picture (`mask-mode: alpha`).
+        preparing: set when the files of the chosen picture have been created; None: none are being
+            created.
+        preset: the preset that last filled the form; empty: the preset of the server.
+        refusal: why the last requested preset was refused; None: it was not refused.
+        chosen: the picture that the next run uses.
+        choice: number of pictures chosen so far; late answers about earlier ones are ignored.
         undrawn: long tasks that the reloaded page does not show yet: compare, sweep, stress_test.
-        token: of the tab, under which the visit is found again when the page is loaded anew.
+        token: token of the tab, with which a reloaded page finds the visit.
     """
 
     language: str
@@ -161,20 +155,20 @@ class Visitor:
 
     @property
     def is_empty(self) -> bool:
-        """Whether forgetting this visitor loses nothing: no runs and no long task."""
+        """Whether the visitor has no runs and no long task, so nothing is lost by removal."""
         return not self.visit.turns and not any(self._long_tasks())
 
     async def prepared(self) -> None:
-        """Wait until what is being made of the chosen picture is made.
+        """Wait until the files of the chosen picture have been created.
 
-        Beside a run it would slow what is measured.
+        Creating them during a run would slow the measured run.
         """
         if self.preparing is not None:
             await self.preparing.wait()
 
     @property
     def has_work(self) -> bool:
-        """Whether there is something to find again after the page is loaded anew."""
+        """Whether there is anything to restore after the page is reloaded."""
         return not self.is_empty or self.chosen is not None
 
     def _long_tasks(self) -> tuple[LongTask | None, ...]:
@@ -197,7 +191,7 @@ class Visitor:
             self.stress_testing.stop()
 
     def stop(self) -> None:
-        """Free what it holds of the line."""
+        """Cancel the run and stop the long tasks."""
         if self.task is not None:
             self.task.cancel()
         for long_task in self._long_tasks():
@@ -206,24 +200,24 @@ class Visitor:
 
 
 def read_token(text: object) -> str | None:
-    """Return a tab's token; None for anything that is not 128 bits in hexadecimal digits."""
+    """Return the token of a tab; None for anything but 128 bits in hexadecimal digits."""
     return text if isinstance(text, str) and _TOKEN.fullmatch(text) else None
 
 
 class KeptVisits:
-    """Visitors by token, the one that left first at the front. Not thread-safe: the owner locks."""
+    """Visitors who left, by token, in the order of leaving. Not thread-safe: the owner locks."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with none."""
+        """Create an empty collection."""
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, Visitor]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many are kept."""
+        """Return the number of visitors."""
         return len(self._kept)
 
     def keep(self, token: str, visitor: Visitor) -> None:
-        """Keep a visitor who has left; beyond the bound the one that left first is dropped."""
+        """Add a visitor who has left; above the limit the one who left first is dropped."""
         self._drop_old()
         self._kept.pop(token, None)
         self._kept[token] = (self._clock(), visitor)
@@ -231,38 +225,35 @@ class KeptVisits:
             self._kept.popitem(last=False)
 
     def take(self, token: str) -> Visitor | None:
-        """Return the visitor who left with a token, once.
-
-        None if there is none, or it left too long ago.
-        """
+        """Remove and return the visitor with a token; None: there is none, or it is too old."""
         self._drop_old()
         found = self._kept.pop(token, None)
         return None if found is None else found[1]
 
     def _drop_old(self) -> None:
-        """Drop those that left too long ago."""
+        """Drop the visitors who left too long ago."""
         oldest = self._clock() - KEPT_S
         while self._kept and next(iter(self._kept.values()))[0] <= oldest:
             self._kept.popitem(last=False)
 
 
 class Visitors:
-    """The open tabs by session, the one longest unseen first.
+    """The open tabs by session, the least recently used first.
 
-    Beyond `MAX_VISITORS` one is forgotten: the longest unseen of those who have nothing to lose,
-    else the longest unseen. A visitor with a running or queued task is never forgotten: an event
-    from an unknown session costs nothing, and anybody can send a hundred.
+    Above `MAX_VISITORS` the least recently used visitor without runs and long tasks is removed, or
+    else the least recently used one. Visitors with a waiting or running task are never removed,
+    since anyone could displace them with events from 100 invented sessions.
     """
 
     def __init__(self, folder: PageFolder) -> None:
-        """Keep visitors' folders below a page's folder."""
+        """Create the collection; the folders of visitors are created in the page's folder."""
         self._folder = folder
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
         self._kept = KeptVisits()
-        self._lock = threading.Lock()  # events come from the loop and from Gradio's threads
+        self._lock = threading.Lock()  # events run in the event loop and in Gradio's threads
 
     def of(self, request: gr.Request) -> Visitor:
-        """Find the tab that a request comes from, or take it in."""
+        """Return the visitor of a request; create one for an unknown session."""
         key = str(request.session_hash)
         with self._lock:
             visitor = self._visitors.pop(key, None) or Visitor(
@@ -274,60 +265,60 @@ class Visitors:
         return visitor
 
     def _forget_one(self) -> None:
-        """Forget the visitor whose loss matters least; nobody where all are busy."""
+        """Remove one idle visitor, preferably an empty one; none if all are busy."""
         idle = [key for key, visitor in self._visitors.items() if not visitor.is_busy]
         empty = (key for key in idle if self._visitors[key].is_empty)
         if (key := next(empty, next(iter(idle), None))) is not None:
             self._keep(self._visitors.pop(key))
 
     def resume(self, request: gr.Request, token: object) -> Visitor:
-        """Find the visit that a tab had before its page was loaded anew; else begin one.
+        """Return the visitor of a tab whose page was reloaded; otherwise a new one.
 
         Args:
-            request: of the new session.
-            token: the tab's; anything else than a token begins a visit that is not kept.
+            request: the request of the new session.
+            token: the token of the tab; without a valid token the visit cannot be resumed later.
         """
         key, known = str(request.session_hash), read_token(token)
         visitor = self.of(request)
         if known is None:
             return visitor
         with self._lock:
-            # The old session may not have ended yet: a reload's new page can be faster.
+            # The old session may not have ended yet: the reloaded page can be faster.
             left = next((v for v in self._visitors.values() if v.token == known), None)
             found = left or self._kept.take(known) or visitor
             found.token = known
             found.undrawn = {"compare", "sweep", "stress_test"}
             self._visitors[key] = found
         if left is not None:
-            left.stop()  # as the old session's end would
+            left.stop()  # as at the end of the old session
         return found
 
     def folder_of(self, visitor: Visitor) -> Path:
-        """Give the folder for a visitor's lists; it may have been swept away meanwhile."""
+        """Return the folder of a visitor's lists; it is created again if it was deleted."""
         if visitor.folder is None or not visitor.folder.is_dir():
             visitor.folder = self._folder.new_job()
         return visitor.folder
 
     def leave(self, session: str) -> None:
-        """Forget a tab that was closed or is loaded anew, and free what it holds of the line.
+        """Remove a tab that was closed or reloaded, and stop its tasks.
 
-        What it did is kept for a while, in case it comes back.
+        The visit is kept for an hour, in case the tab returns.
         """
         with self._lock:
             visitor = self._visitors.pop(session, None)
             if visitor is None or any(other is visitor for other in self._visitors.values()):
-                return  # the page was loaded anew: another session goes on with the visit
+                return  # the page was reloaded: a new session continues the visit
             self._keep(visitor)
         visitor.stop()
 
     def _keep(self, visitor: Visitor) -> None:
-        """Keep what a tab did, so that its next page finds it."""
+        """Keep the visit of a tab, so that its next page load finds it."""
         if visitor.token is not None and visitor.has_work:
             self._kept.keep(visitor.token, visitor)
 
 
 def language_of_request(request: gr.Request) -> str:
-    """Choose the words: by the address, else by what the browser accepts."""
+    """Return the language of a request: `lang` in its URL, or else its Accept-Language."""
     return language_of(
         request.query_params.get("lang") or request.headers.get("accept-language") or ""
     )

@@ -1,4 +1,4 @@
-"""The widgets of the knobs, and the words of the page for Gradio's translation."""
+"""The widgets of the knobs, and the texts of the page for Gradio's translation."""
 
 from __future__ import annotations
 
@@ -47,29 +47,29 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
 
 DETAILS = (0, 192, 256, 320, 512)  # network_size, px; 0: the model's own
-RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px: the article's; 0: as it is
+RESULT_SIZES = (0, 1080, 768, 512)  # max_side, px, as in the article; 0: original size
 _DROPDOWNS = ("model", "provider")
-# An invisible character in the label of a choice that is not possible here; choices.js disables
-# the choice.
+# An invisible character in the labels of choices that are not possible on this machine; choices.js
+# disables those choices.
 ABSENT_MARK = "\u2060"
-# Ids of the words that explain why a number format is not possible, by the code of its refusal.
+# Text ids of the reasons why a number format is not possible, by the code of the refusal.
 _WHY_NO_PRECISION = {
     "knob_unhonoured": "foreign",
     "precision_foreign": "foreign",
     "precision_not_native": "unsupported",
     "int8_absent": "unmade",
 }
-_WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # ids of words
+_WHY_ABSENT = ("absent", "unsupported", "foreign", "unmade")  # text ids of reasons
 _EXAMPLES = {"focus_box": "10%,5%,50%,80%"}
 _STEPS: dict[str, dict[str, Any]] = {"focus_max_share": {"step": 0.05}}
-_NOT_FOR_ONE_PICTURE = ("batch_size",)  # the page cuts one picture out at a time
+_NOT_FOR_ONE_PICTURE = ("batch_size",)  # the page processes one picture at a time
 
 
 def picture_input(**options: Any) -> gr.Image:
-    """Create an image input that returns the path of its file, and never opens the file.
+    """Create an image input that returns the path of its file without opening the file.
 
-    Gradio's own opens every upload with Pillow to find its format: a file that is not a picture
-    would show a bare "Error", and a large one would be decoded in the web process.
+    Gradio's image input opens every upload with Pillow to find its format. A file that is not a
+    picture would show only "Error", and a large one would be decoded in the web process.
     """
     picture: gr.Image = _picture_class()(type="filepath", image_mode=None, **options)
     return picture
@@ -79,8 +79,8 @@ def picture_input(**options: Any) -> gr.Image:
 def _picture_class() -> type[gr.Image]:
     """Create the class of image inputs.
 
-    It is a class, because Gradio creates a component again from its class in the session that
-    updates it. Gradio's metaclass is bypassed: it writes a .pyi file beside the source of a class.
+    A class is needed because Gradio recreates a component from its class in the session that
+    updates it. Gradio's metaclass is bypassed: it writes a .pyi file next to the source of a class.
     """
     members = {
         "__module__": gr.Image.__module__,
@@ -98,13 +98,13 @@ def language_links() -> str:
 
 @cache
 def page_words() -> gr.I18n:
-    """Return every word of the page for Gradio, with the labels and summaries of the knobs."""
+    """Return all texts of the page for Gradio, with the labels and summaries of the knobs."""
     return gr.I18n(**{language: _words_of(language) for language in LANGUAGES})
 
 
 def _words_of(language: str) -> dict[str, str]:
-    """Return the words of a language."""
-    # Gradio does not translate a word with braces.
+    """Return the texts of a language by id."""
+    # Gradio does not translate texts with braces.
     words = {key: text for key, text in all_words(language).items() if "{" not in text}
     for name, knob in KNOBS.items():
         unit = page_text(f"unit.{knob.unit}", language) if knob.unit else ""
@@ -115,7 +115,7 @@ def _words_of(language: str) -> dict[str, str]:
 
 
 def _choice_words(language: str) -> dict[str, str]:
-    """Return the labels of the knobs' choices, also of those that are not possible here."""
+    """Return the labels of the knobs' choices, including those for impossible choices."""
     words: dict[str, str] = {}
     for choice in {choice for knob in KNOBS.values() for choice in knob.choices}:
         words[f"choice.{choice}"] = choice_text(choice, language)
@@ -130,7 +130,7 @@ def _choice_words(language: str) -> dict[str, str]:
 
 
 def _preset_words(language: str) -> dict[str, str]:
-    """Return the labels of the presets, also of those that cannot run here."""
+    """Return the labels of the presets, including those for presets that cannot run."""
     words: dict[str, str] = {}
     for name in read_presets():
         named, settings = setting_name(name, language), preset_settings(name)
@@ -142,12 +142,12 @@ def _preset_words(language: str) -> dict[str, str]:
 
 
 def preset_choices() -> list[tuple[str, str]]:
-    """Return the presets with their labels, which include why one cannot run here."""
+    """Return the presets with their labels; a label has the reason why a preset cannot run."""
     return [(_preset_label(name), name) for name in read_presets()]
 
 
 def _preset_label(name: str) -> str:
-    """Return a preset's label."""
+    """Return the label of a preset."""
     absence = absence_of(name)
     key = f"preset.choice.{name}" if absence is None else f"preset.absent.{absence.kind}.{name}"
     return str(page_words()(key))
@@ -159,10 +159,10 @@ def models_here() -> list[str]:
 
 
 def reference_choices(first: str) -> list[tuple[str, str]]:
-    """Return the choices of a reference: the default, the models on disk in fp32, the presets.
+    """Return the choices of a reference: the default, the models on disk, and the presets.
 
     Args:
-        first: id of the word for the default.
+        first: text id of the default.
     """
     words = page_words()
     return [
@@ -196,10 +196,10 @@ def knob_widget(name: str, value: Value) -> Component:
 
 
 def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, str]]:
-    """Return the choices of a knob with their labels, which include why one is not possible.
+    """Return the choices of a knob with their labels; a label has the reason of an absence.
 
     Args:
-        name: of the knob.
+        name: the name of the knob.
         providers: the execution providers of ONNX Runtime; None: not known yet.
     """
     names = list(read_catalogue()) if name == "model" else list(KNOBS[name].choices)
@@ -213,7 +213,7 @@ def choices_of(name: str, providers: frozenset[str] | None) -> list[tuple[str, s
 def _absent_choices(
     name: str, words: Sequence[str], providers: frozenset[str] | None
 ) -> frozenset[str]:
-    """Return the choices of a knob that are not possible here."""
+    """Return the choices of a knob that are not possible on this machine."""
     if name not in ("engine", "model", "provider") or (name == "provider" and providers is None):
         return frozenset()
     machine = machine_here() if providers is None else machine_with_providers()
@@ -229,7 +229,7 @@ def _refusal_of(name: str, values: Mapping[str, object], machine: Machine) -> Re
 
 
 def choice_label(word: str) -> str:
-    """Return the label of a knob's choice; a model's is its name."""
+    """Return the label of a knob's choice; the name itself if no language translates it."""
     is_name = all(choice_text(word, language) == word for language in LANGUAGES)
     return word if is_name else str(page_words()(f"choice.{word}"))
 
@@ -237,7 +237,7 @@ def choice_label(word: str) -> str:
 def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
     """Return the number formats with their labels.
 
-    A label includes the difference of the mattes from those of fp32, or why it is not possible.
+    A label has the difference of the mattes from those of fp32, or why the format is not possible.
     """
     machine = machine_here()
     labels: list[tuple[str, str]] = []
@@ -253,7 +253,7 @@ def precision_choices(engine: str, model: str) -> list[tuple[str, str]]:
 
 
 def knob_updates(settings: Settings, language: str) -> dict[str, Any]:
-    """Return updates that show settings; knobs that the engine does not have are disabled."""
+    """Return updates that fill in settings and disable the knobs that are not used."""
     values, grey = fill_form(settings), greyed_knobs(settings.to_dict())
     updates = {
         name: {"value": values[name], **_usable(name, grey.get(name), language)} for name in KNOBS
@@ -271,13 +271,15 @@ def grey_updates(
     *,
     resets: bool,
 ) -> dict[str, Any]:
-    """Return updates that disable the knobs that engine and focus do not use, and enable the others.
+    """Return updates that disable the knobs that engine and focus do not use.
+
+    The other knobs are enabled.
 
     Args:
-        engine: of the form.
-        model: of the form.
-        focus: of the form.
-        language: of the reasons.
+        engine: the engine in the form.
+        model: the model in the form.
+        focus: the focus in the form.
+        language: the language of the reasons.
         providers: the execution providers of ONNX Runtime; None: not known yet.
         resets: whether disabled knobs are set to their defaults.
     """
@@ -297,7 +299,7 @@ def grey_updates(
 
 
 def _usable(name: str, refusal: Refusal | None, language: str) -> dict[str, Any]:
-    """Return whether a widget can be used, and the text under it."""
+    """Return the options of a widget: whether it is enabled, and the text below it."""
     if refusal is None:
         return {"interactive": True, "info": page_words()(f"info.{name}")}
     if refusal.reason.code == "focus_unused":

@@ -1,1 +1,1 @@
-"""The web server around the page: guard, health, start and end."""
+"""The web server of the page: middleware, health check, start and shutdown."""

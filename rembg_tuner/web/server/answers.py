@@ -1,8 +1,8 @@
-"""Answers: headers, the language script, and what is kept of answers without a visitor's data.
+"""HTTP responses: headers, the language script, and a cache of responses without visitors' data.
 
 Gradio reads and compresses each of its scripts and styles for every request, and sends the page
-itself, 310 kB, uncompressed. Here each is compressed once (brotli, else gzip); a browser that has
-it already gets 304 and no body.
+(310 kB) uncompressed. This module compresses each response once (brotli, or else gzip). A browser
+that has the content already gets 304 without a body.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Scope, Send
 
-YEAR = b"public, max-age=31536000, immutable"  # for a name that holds a hash of the content
+YEAR = b"public, max-age=31536000, immutable"  # for a URL with a hash of the content
 DAY = b"public, max-age=86400"
-ASK_EACH_TIME = b"no-cache"  # kept, and used only once the server has said that it is the newest
-MAX_ANSWER_BYTES = 2 * MIB  # of one answer; a larger one is passed on as it comes
-_MAX_KEPT_BYTES = 32 * MIB  # of all, before compression; Gradio's frontend has 21 MB
-_BROTLI_QUALITY = (
-    5  # of Gradio's files 6 % smaller than with its 4; from 9 on it takes ten times as long
-)
-_MIN_BYTES = 400  # below, compression saves no packet
+ASK_EACH_TIME = b"no-cache"  # cached, but used only after revalidation by the server
+MAX_ANSWER_BYTES = 2 * MIB  # of one response; larger ones are passed on unchanged
+_MAX_KEPT_BYTES = 32 * MIB  # of all responses, uncompressed; Gradio's frontend has 21 MB
+# Gradio's files are 6 % smaller than with its quality 4; from 9 on, it takes 10 times as long.
+_BROTLI_QUALITY = 5
+_MIN_BYTES = 400  # below this size, compression does not save a packet
 _TEXT = re.compile(rb"text/|application/(javascript|json)|image/svg")
 _REFUSED = re.compile(r"\s*q=0(\.0*)?\s*")
 _HASHED = re.compile(r"/assets/(svelte/)?[\w.-]+-[\w-]{8}\d*\.\w+")
@@ -45,10 +44,7 @@ _VISITORS_FILE = re.compile(r"/gradio_api/file=")
 
 
 def cache_control_of(path: str, query: bytes) -> bytes | None:
-    """Return how long a browser may keep what is at an address.
-
-    None: it is not one of Gradio's own files.
-    """
+    """Return the Cache-Control of one of Gradio's files; None: the URL is not one of them."""
     if path == _THEME:
         return YEAR if _THEME_VERSION.fullmatch(query) else ASK_EACH_TIME
     if _HASHED.fullmatch(path):
@@ -57,7 +53,7 @@ def cache_control_of(path: str, query: bytes) -> bytes | None:
 
 
 def choose_encoding(accepted: str) -> str:
-    """Return `br`, `gzip` or, where a client takes neither, nothing.
+    """Return `br` or `gzip`, or an empty string if the client accepts neither.
 
     >>> choose_encoding("gzip, deflate, br"), choose_encoding("br;q=0, gzip"), choose_encoding("")
     ('br', 'gzip', '')
@@ -69,12 +65,12 @@ def choose_encoding(accepted: str) -> str:
 
 @dataclass(slots=True)
 class KeptAnswer:
-    """One whole answer.
+    """A complete response in the cache.
 
     Attributes:
-        body: as the application gave it.
-        content_type: of it.
-        cache_control: how long a browser may keep it.
+        body: the uncompressed body.
+        content_type: the Content-Type header.
+        cache_control: the Cache-Control header.
     """
 
     body: bytes
@@ -84,16 +80,16 @@ class KeptAnswer:
     _packed: dict[str, bytes] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Name the content: one name for all encodings, so it is a weak one."""
+        """Compute the ETag; it is weak, since it is the same for all encodings."""
         self._etag = b'W/"' + hashlib.sha256(self.body).hexdigest()[:32].encode() + b'"'
 
     async def send(self, send: Send, asked: Headers, more: Iterable[tuple[bytes, bytes]]) -> None:
-        """Answer a request.
+        """Send the response, or 304 if the client has the content.
 
         Args:
-            send: to whom.
-            asked: the request's headers.
-            more: headers that every answer has.
+            send: the ASGI send function.
+            asked: the headers of the request.
+            more: additional headers.
         """
         headers = [(b"etag", self._etag), (b"cache-control", self.cache_control), *more]
         is_packable = len(self.body) >= _MIN_BYTES and _TEXT.match(self.content_type)
@@ -115,12 +111,12 @@ class KeptAnswer:
         await send({"type": "http.response.body", "body": body})
 
     def _is_known(self, names: str) -> bool:
-        """Return whether a client has this content; it sends the names of those that it has."""
+        """Return whether If-None-Match lists this content."""
         own = self._etag.removeprefix(b"W/").decode()
         return any(name.strip().removeprefix("W/") in (own, "*") for name in names.split(","))
 
     def _pack(self, encoding: str) -> bytes:
-        """Compress the body, once for each encoding."""
+        """Return the compressed body; it is compressed once per encoding."""
         if not encoding:
             return self.body
         if encoding not in self._packed:
@@ -134,31 +130,31 @@ class KeptAnswer:
 
 
 class KeptAnswers:
-    """Gradio's own files by address, and the page."""
+    """The cache of Gradio's files by URL, and of the page."""
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
+        """Create an empty cache."""
         self._files: dict[tuple[str, bytes], KeptAnswer] = {}
         self._bytes = 0
         self._page: KeptAnswer | None = None
 
     def find_file(self, path: str, cache_control: bytes | None) -> KeptAnswer | None:
-        """Return what was kept for an address; None: nothing."""
+        """Return the cached file of a URL; None: there is none."""
         return None if cache_control is None else self._files.get((path, cache_control))
 
     def keep_file(self, path: str, answer: KeptAnswer) -> None:
-        """Keep a file while there is room.
+        """Cache a file if there is space left.
 
-        The next request for it does not reach the application.
+        Later requests for it are answered without the application.
         """
         if self._bytes + len(answer.body) <= _MAX_KEPT_BYTES:
             self._files[path, answer.cache_control] = answer
             self._bytes += len(answer.body)
 
     def page(self, body: bytes, content_type: bytes) -> KeptAnswer:
-        """Return the answer of a page.
+        """Return the response for the page.
 
-        Of the one before where the page has not changed, so that it is packed once.
+        It is the cached one if the page has not changed, so that it is compressed once.
         """
         if self._page is None or self._page.body != body:
             self._page = KeptAnswer(body, content_type, ASK_EACH_TIME)
@@ -166,10 +162,10 @@ class KeptAnswers:
 
 
 class Sender:
-    """Passes an answer on with a few headers more, puts the language script into the page, and keeps whole files."""
+    """Passes a response on with more headers, adds the language script, and caches files."""
 
     def __init__(self, send: Send, scope: Scope, path: str, kept: KeptAnswers) -> None:
-        """Send for one request."""
+        """Create the sender of one request."""
         self.send = send
         self.has_started = False
         self._asked = Headers(scope=scope)
@@ -179,11 +175,11 @@ class Sender:
         self._is_private = _VISITORS_FILE.match(path) is not None
         self._is_page = path == "/" and self._is_get
         self._cache_control = cache_control_of(path, self._query)
-        self._start: Message | None = None  # of an answer that is collected
+        self._start: Message | None = None  # of a response that is collected
         self._pieces: list[bytes] = []
 
     async def send_kept(self) -> bool:
-        """Answer with what was kept; return whether there was something."""
+        """Send the cached response if there is one; return whether it was sent."""
         if not self._is_get or "range" in self._asked:
             return False
         answer = self._kept.find_file(self._path, self._cache_control)
@@ -192,7 +188,7 @@ class Sender:
         return answer is not None
 
     async def __call__(self, message: Message) -> None:
-        """Take one part of the answer."""
+        """Send or collect one part of the response."""
         if message["type"] == "http.response.start":
             self.has_started = True
             if self._is_whole(message):
@@ -209,10 +205,7 @@ class Sender:
         await self.send(message)
 
     def _is_whole(self, start: Message) -> bool:
-        """Return whether an answer is collected.
-
-        The page, and files of Gradio's that are not too large.
-        """
+        """Return whether a response is collected: the page, or one of Gradio's smaller files."""
         if start["status"] != 200 or not self._is_get:
             return False
         if self._is_page:
@@ -223,7 +216,7 @@ class Sender:
         )
 
     def _headers(self, start: Message) -> list[tuple[bytes, bytes]]:
-        """Return an answer's headers, with how long it may be kept: what is a visitor's, never."""
+        """Return the headers of a response; responses with visitors' data are never cached."""
         control: bytes | None = b"private, no-store"
         if not self._is_private:
             control = self._cache_control if start["status"] == 200 else None
@@ -237,21 +230,22 @@ class Sender:
         return [*headers, *_HEADERS, *([(b"cache-control", control)] if control else [])]
 
     async def _send_whole(self, content_type: bytes, body: bytes) -> None:
-        """Send the page with the script directly after <head>.
+        """Cache and send a collected response.
 
-        Later, Gradio has chosen its language. Or a file.
+        The language script is added to the page directly after <head>, since it must run before
+        Gradio chooses its language.
         """
         if self._is_page:
             script = f"<script>{language_script()}</script>".encode()
             body = _HEAD.sub(lambda found: found[0] + script, body, count=1)
             answer = self._kept.page(body, content_type)
         else:
-            assert self._cache_control is not None  # looked at before it was collected
+            assert self._cache_control is not None  # checked by _is_whole
             answer = KeptAnswer(body, content_type, self._cache_control)
             self._kept.keep_file(self._path, answer)
         await answer.send(self.send, self._asked, _HEADERS)
 
 
 def _header(start: Message, name: bytes) -> bytes:
-    """Return a header of an answer; empty: it has none."""
+    """Return a header of a response; empty if it is missing."""
     return next((bytes(value) for key, value in start["headers"] if key.lower() == name), b"")

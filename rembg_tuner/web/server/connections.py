@@ -1,7 +1,7 @@
-"""Connections: how many may be open, and the one by which each open tab is known.
+"""Connections: their maximum number, and the heartbeat connection of each open tab.
 
-Gradio's own heartbeat runs the page's unload event for each closed connection, which takes 10 to 50
-ms of the event loop. This one calls a function instead.
+Gradio's heartbeat runs the page's unload event for each closed connection, which blocks the event
+loop for 10 to 50 ms. The heartbeat of this module calls a function instead.
 """
 
 from __future__ import annotations
@@ -29,25 +29,22 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 200
 MIN_CONNECTIONS = 8
-_OTHER_FILES = 48  # the server's own: workers' pipes, databases, the log, libraries
-_FILES_A_CONNECTION = 2  # the socket, and a file that is sent or received
+_OTHER_FILES = 48  # other files of the server: pipes of workers, databases, the log, libraries
+_FILES_A_CONNECTION = 2  # the socket, and a file that is sent or received over it
 _SAY_EVERY_S = 60.0
-_NO_RESOURCE = "socket.accept() out of system resource"  # asyncio's words
-_RETRY = (  # asyncio's next attempt, which fails where the server has ended meanwhile
+_NO_RESOURCE = "socket.accept() out of system resource"  # asyncio's message
+_RETRY = (  # asyncio's next attempt, which fails if the server has stopped meanwhile
     "_start_serving"
 )
 HEARTBEAT_PATH = "/gradio_api/heartbeat/{session}"
-INTERVAL_S = 15.0  # as Gradio's
+INTERVAL_S = 15.0  # same as Gradio
 _BEAT = b"data: ALIVE\n\n"
 _HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
 _LOG = logging.getLogger(__name__)
 
 
 def max_connections() -> int:
-    """Return how many connections may be open.
-
-    200, or fewer where the process may open few files.
-    """
+    """Return the maximum number of connections: 200, or fewer if the limit of open files is low."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -56,26 +53,26 @@ def max_connections() -> int:
 
 
 def cap_connections(limit: int) -> None:
-    """Have every server of this process that uvicorn starts from here on keep the cap.
+    """Limit the connections of each server that uvicorn starts in this process from now on.
 
-    Gradio makes uvicorn's configuration itself, and listens before it hands it out.
+    Gradio creates the configuration of uvicorn itself, and listens before it returns the server.
     """
-    HTTP_PROTOCOLS["auto"] = capped_protocol(limit)  # type: ignore[assignment]  # a class is taken too
+    HTTP_PROTOCOLS["auto"] = capped_protocol(limit)  # type: ignore[assignment]  # or a class
 
 
 def capped_protocol(limit: int) -> type[H11Protocol]:
-    """Return uvicorn's protocol with at most so many connections open at once.
+    """Return uvicorn's protocol with a maximum number of open connections.
 
-    Where one more comes, the connection that has waited longest without a request is closed; where
-    each has a request, the new one is answered with 503.
+    For a further connection, the oldest one without a request in progress is closed. If all have
+    one, the new connection is refused with 503.
     """
     open_ones: dict[H11Protocol, None] = {}
 
     class CappedProtocol(H11Protocol):
-        """One connection."""
+        """A connection that counts towards the limit."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-            """Take the connection in, or refuse it."""
+            """Accept the connection, or refuse it."""
             super().connection_made(transport)
             if len(open_ones) >= limit:
                 idle = next((one for one in open_ones if _is_idle(one)), None)
@@ -88,7 +85,7 @@ def capped_protocol(limit: int) -> type[H11Protocol]:
             open_ones[self] = None
 
         def connection_lost(self, exc: Exception | None) -> None:
-            """Forget the connection."""
+            """Remove the connection from the count."""
             open_ones.pop(self, None)
             super().connection_lost(exc)
 
@@ -96,13 +93,13 @@ def capped_protocol(limit: int) -> type[H11Protocol]:
 
 
 def _is_idle(connection: H11Protocol) -> bool:
-    """Return whether no request of a connection is being answered."""
-    cycle = getattr(connection, "cycle", None)  # declared without the None that it begins with
+    """Return whether a connection has no request in progress."""
+    cycle = getattr(connection, "cycle", None)  # initially None, despite its declaration
     return cycle is None or bool(cycle.response_complete)
 
 
 def _refusal(limit: int) -> bytes:
-    """Write the answer to a connection too many."""
+    """Return the response to a connection above the limit, as bytes."""
     sentence = str(
         Message(
             "this server has {limit} connections open, the limit; try again in a few seconds",
@@ -120,24 +117,24 @@ def _refusal(limit: int) -> bytes:
 
 @contextlib.asynccontextmanager
 async def quiet_accepting(_app: object) -> AsyncIterator[None]:
-    """Log once a minute, in one line, that no more files can be opened.
+    """Log at most once a minute, in one line, that the limit of open files is reached.
 
-    Use it as the app's lifespan. asyncio itself logs a traceback for each of up to 2048 attempts a
-    second.
+    Use it as the lifespan of the app. asyncio itself logs a traceback for each of up to 2048
+    attempts per second.
     """
     asyncio.get_running_loop().set_exception_handler(_AcceptErrors())
     yield
 
 
 class _AcceptErrors:
-    """The event loop's exception handler."""
+    """An exception handler for the event loop."""
 
     def __init__(self) -> None:
-        """Say the first one."""
+        """Create the handler; the first error is logged."""
         self._said_at_s = -_SAY_EVERY_S
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an exception of the loop."""
+        """Log an exception of the event loop."""
         message = str(context.get("message"))
         if _RETRY in message:
             return
@@ -152,19 +149,19 @@ class _AcceptErrors:
 
 
 class Stopping(Protocol):
-    """An event that is set when the server ends."""
+    """An event that is set when the server stops."""
 
     async def wait(self) -> object:
         """Wait until it is set."""
 
 
 def heartbeat_route(on_closed: Callable[[str], None], stopping: Callable[[], Stopping]) -> Route:
-    """Make the route of the heartbeat.
+    """Create the route of the heartbeat.
 
     Args:
-        on_closed: called with the session's name, on the event loop, so it must be quick.
-        stopping: returns the event that is set when the server ends; open connections would keep
-            it.
+        on_closed: called with the session hash in the event loop; it must return quickly.
+        stopping: returns the event that is set when the server stops; open connections would
+            block the shutdown.
     """
 
     async def answer(request: Request) -> Response:
@@ -174,17 +171,17 @@ def heartbeat_route(on_closed: Callable[[str], None], stopping: Callable[[], Sto
 
 
 class _Heartbeat(Response):
-    """Sends a line every 15 s until the tab closes or the server ends."""
+    """Sends a line every 15 s until the tab is closed or the server stops."""
 
     def __init__(self, session: str, on_closed: Callable[[str], None], stopping: Stopping) -> None:
-        """Answer for a session."""
+        """Create the response for a session."""
         super().__init__()
         self._session = session
         self._on_closed = on_closed
         self._stopping = stopping
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the lines."""
+        """Send the lines, then call `on_closed`."""
         ends = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._stopping.wait())}
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -203,6 +200,6 @@ class _Heartbeat(Response):
 
 
 async def _left(receive: Receive) -> None:
-    """Wait until the client has gone."""
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,11 +1,14 @@
 """Import Gradio without the work that a server does not need.
 
-While Gradio 6.31 is imported, it parses the source of each of its components to write `.pyi` files
-for editors into its own folder (half of the import's time), renders a docstring for each event with
-a template engine, and loads pandas for a monitoring page and a cache that this program does not use
-(a tenth of the time, 32 MiB). Here the first is left out, the docstrings' templates are compiled
-once each, and pandas is loaded when it is first used. Where another version of Gradio has none of
-these, nothing is changed.
+During its import, Gradio 6.31 does the following:
+
+- It parses the source of each component to write `.pyi` files for editors to its own folder (half
+  of the import time). This is skipped.
+- It renders a docstring for each event with a template engine. Each template is compiled once.
+- It loads pandas for a monitoring page and a cache that this program does not use (a tenth of the
+  import time, 32 MiB). pandas is loaded at its first use.
+
+Versions of Gradio without these steps are imported unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def import_gradio() -> None:
-    """Import Gradio, unless it is imported already; pandas is not among what it loads."""
+    """Import Gradio, unless it is already imported, without loading pandas."""
     if "gradio" in sys.modules:
         return
     sys.meta_path.insert(0, _Finder)
@@ -34,17 +37,17 @@ def import_gradio() -> None:
         importlib.import_module("gradio")
     finally:
         sys.meta_path.remove(_Finder)
-        # From here on `import pandas` finds pandas; those who have the stand-in reach it through
-        # that.
+        # From now on `import pandas` finds pandas; modules that have the placeholder load pandas
+        # through it.
         if is_stood_in and sys.modules.get("pandas") is later:
             del sys.modules["pandas"]
 
 
 @contextlib.contextmanager
 def collection_paused() -> Iterator[None]:
-    """Collect no garbage meanwhile, and then never look at what there is.
+    """Pause the garbage collection, and exclude the existing objects from it afterwards.
 
-    Modules and the page stay anyway.
+    The modules and the page live until the process ends.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -57,25 +60,25 @@ def collection_paused() -> Iterator[None]:
 
 
 class _LaterModule(ModuleType):
-    """Stands for a module until one of its names is used."""
+    """A placeholder that loads a module when one of its names is used."""
 
-    def __getattr__(self, name: str) -> Any:  # whatever the module holds
-        """Load the module, and return what it holds."""
+    def __getattr__(self, name: str) -> Any:  # any attribute of the module
+        """Load the module and return its attribute."""
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 
 def _leave_out_interfaces(component_meta: ModuleType) -> None:
-    """Write no `.pyi` files."""
+    """Skip the writing of `.pyi` files."""
     if hasattr(component_meta, "create_or_modify_pyi"):
         vars(component_meta)["create_or_modify_pyi"] = lambda *_: None
 
 
 def _compile_once(events: ModuleType) -> None:
-    """Compile each docstring's template once.
+    """Compile the template of each docstring once.
 
-    There are a few dozen, and each component renders its own.
+    There are a few dozen templates, which each component renders.
     """
     if hasattr(events, "Template"):
         vars(events)["Template"] = functools.cache(events.Template)
@@ -88,22 +91,22 @@ _CHANGES: dict[str, Callable[[ModuleType], None]] = {
 
 
 class _ChangingLoader(SourceFileLoader):
-    """Loads a module and changes it before anyone uses it."""
+    """Loads a module and patches it before it is used."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module's code, then the change."""
+        """Execute the module, then patch it."""
         super().exec_module(module)
         _CHANGES[module.__name__](module)
 
 
 class _Finder:
-    """Finds the modules that are changed; `sys.meta_path` takes a class as well."""
+    """Finds the modules to patch; `sys.meta_path` accepts a class as well."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module as Python does, with the loader that changes it; None for all others."""
+        """Find a module to patch as Python does, with the patching loader; None for others."""
         if name not in _CHANGES:
             return None
         spec = PathFinder.find_spec(name, path)

@@ -1,6 +1,6 @@
-"""The middleware before Gradio: which routes are open, and how large a request may be.
+"""The middleware in front of Gradio: allowed routes and limits of requests.
 
-It is inside Gradio's own CORS and compression layers, so that it sees plain requests and answers.
+It is inside Gradio's CORS and compression layers, so requests and responses are uncompressed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from starlette.types import Message as Event
 
 _API = "/gradio_api"
-# What the page, its events and programs need; every other route of Gradio's is closed: recordings
-# go through ffmpeg, icons are resized to any size asked, proxy= and file=http fetch from outside,
-# deep links write to disk, monitoring tells of other visitors.
+# The routes that the page, its events and programs need. All other routes of Gradio are closed:
+# recordings run ffmpeg, icons are resized to any requested size, proxy= and file=http fetch
+# external URLs, deep links write to disk, monitoring shows data of other visitors.
 _OPEN = {
     "GET": re.compile(
         r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/healthz|/(static|assets|svelte)/.+"
@@ -56,13 +56,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardLimits:
-    """How large requests may be, and where their files may lie.
+    """The limits of requests, and the folder of their files.
 
     Attributes:
-        folder: where uploads are put; a file is taken from there only.
-        upload_bytes: of one picture.
-        body_bytes: of every other request; a picture in a `data:` URL is refused by it.
-        events: numbers of the page's events; None: any is left to Gradio.
+        folder: the upload folder; files are accepted from this folder only.
+        upload_bytes: maximum size of one picture.
+        body_bytes: maximum size of other requests; it refuses pictures in `data:` URLs.
+        events: numbers of the page's events; None: they are not checked.
     """
 
     folder: Path
@@ -72,16 +72,16 @@ class GuardLimits:
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware that checks requests before an app."""
 
     def __init__(self, app: ASGIApp, *, limits: GuardLimits) -> None:
-        """Stand before an app."""
+        """Wrap an app."""
         self._app = app
         self._limits = limits
         self._kept = KeptAnswers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or refuse it."""
+        """Pass a request to the app, or refuse it."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
@@ -105,13 +105,13 @@ class Guard:
             await _refuse(send, error.status, error.message)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001  # the server's edge: uvicorn would print the request's values
+        except Exception as error:  # noqa: BLE001  # uvicorn would print the values
             await self._answer_failure(error, path, sender, body)
 
     async def _answer_failure(
         self, error: Exception, path: str, sender: Sender, body: _Body
     ) -> None:
-        """Answer a request that failed, and log where, without its values: they are a visitor's."""
+        """Respond to a failed request; log the location, but not the values, of the error."""
         is_full = is_disk_full(error)
         # Gradio raises these for an unknown endpoint or parameter.
         is_unknown = _NAMED_CALL.match(path) is not None and isinstance(error, KeyError | TypeError)
@@ -132,13 +132,13 @@ class Guard:
             await _refuse(sender.send, 500, UNEXPECTED)
 
     async def _checked(self, scope: Scope, path: str, body: _Body) -> Receive:
-        """Bound a body, and check what it holds.
+        """Limit the size of a body, and check its content.
 
         Raises:
-            RequestContentError: it is too large, or its JSON holds what cannot be served.
+            RequestContentError: the body is too large, or its JSON has invalid values.
             OSError: the disk is full.
         """
-        headers = Headers(scope=scope)  # of two of a name the first, as Gradio's
+        headers = Headers(scope=scope)  # the first of several with one name, as in Gradio
         is_upload = path == _UPLOAD
         limit_bytes = self._limits.upload_bytes if is_upload else self._limits.body_bytes
         body.max_bytes = limit_bytes + MAX_TEXT_BYTES * is_upload
@@ -156,19 +156,19 @@ class Guard:
             return _followed(body.receive, check)
         content = await _read_whole(body.receive)
         if content is None:
-            return body.receive  # the client has left; the app sees that itself
+            return body.receive  # the client has disconnected, which the app detects itself
         check_contents(content, self._limits.folder, self._limits.events)
         return _replayed(content, body.receive)
 
 
 def _path_of(scope: Scope) -> str:
-    """Give a request's path below the place where the app is served."""
+    """Return the path of a request relative to the root path of the app."""
     path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     return path[len(root) :] or "/" if root and path.startswith(f"{root}/") else path
 
 
 def _too_large(limit_bytes: int, *, is_upload: bool) -> RequestContentError:
-    """Return the refusal of a request that is too large."""
+    """Create the error of a request that is too large."""
     advice = (
         Message("choose a smaller picture")
         if is_upload
@@ -183,15 +183,15 @@ def _too_large(limit_bytes: int, *, is_upload: bool) -> RequestContentError:
 
 
 class _Body:
-    """A request's body, counted as it arrives, since its declared length may be wrong.
+    """The body of a request; received bytes are counted, since the declared length may be wrong.
 
     Attributes:
-        max_bytes: None: any length.
-        refusal: raised for more bytes.
+        max_bytes: maximum size; None: no limit.
+        refusal: the error that is raised above it.
     """
 
     def __init__(self, receive: Receive) -> None:
-        """Read from the server."""
+        """Create the body from the ASGI receive function."""
         self._receive = receive
         self._seen_bytes = 0
         self._is_whole = False
@@ -199,10 +199,10 @@ class _Body:
         self.refusal: RequestContentError | None = None
 
     async def receive(self) -> Event:
-        """Receive a piece.
+        """Receive one part of the body.
 
         Raises:
-            RequestContentError: more came than the body may hold.
+            RequestContentError: the body is larger than the maximum.
         """
         message = await self._receive()
         self._is_whole = message["type"] != "http.request" or not message.get("more_body", False)
@@ -212,14 +212,14 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Read the rest and drop it, up to a bound: a client that still sends reads no answer."""
+        """Read and discard the rest, up to a limit: clients read the response after sending."""
         self.max_bytes = None
         while not self._is_whole and self._seen_bytes < _MAX_DRAINED_BYTES:
             await self.receive()
 
 
 def _followed(receive: Receive, check: UploadCheck) -> Receive:
-    """Check an upload's pieces as they come."""
+    """Return a receive function that checks the parts of an upload."""
 
     async def receive_checked() -> Event:
         message = await receive()
@@ -230,7 +230,7 @@ def _followed(receive: Receive, check: UploadCheck) -> Receive:
 
 
 async def _read_whole(receive: Receive) -> bytes | None:
-    """Read a body to its end; None where the client leaves meanwhile."""
+    """Read a complete body; None: the client has disconnected."""
     pieces: list[bytes] = []
     while True:
         message = await receive()
@@ -242,7 +242,7 @@ async def _read_whole(receive: Receive) -> bytes | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Give a body once more, unchanged, and then whatever comes."""
+    """Return a receive function that returns a body again, then further messages."""
     is_given = False
 
     async def receive_again() -> Event:
@@ -256,7 +256,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 async def _refuse(send: Send, status: int, message: Message) -> None:
-    """Answer with a sentence in English, as Gradio's clients read it."""
+    """Send an error response in the format of Gradio's clients, in English."""
     sentence = render(message, is_public=True)
     body = json.dumps({"error": sentence, "detail": sentence}).encode()
     headers = [

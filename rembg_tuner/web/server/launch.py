@@ -1,4 +1,4 @@
-"""Serve the page: open the lanes, build, launch, and end cleanly, worker included."""
+"""Serve the page: open the lanes, build and launch it, and shut down with all workers."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.slots import RunnerSlot
 
 MISUSE, FAILED = 2, 1
-# Read by Gradio: a small history, and no limit of runs by itself (the lanes have their own).
+# Read by Gradio: a short history, and no concurrency limit (the lanes have their own).
 _ENVIRONMENT = {
     "GRADIO_DEFAULT_CONCURRENCY_LIMIT": "none",
     "GRADIO_ANALYTICS_MAX_EVENTS": "200",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": "50",
 }
-# No proxy for this machine itself: Gradio asks its own server whether it answers.
+# No proxy for this machine: Gradio checks at launch whether its own server responds.
 _LOCAL = "127.0.0.1,localhost,::1"
-_stopping = threading.Event()  # a signal asked this process to end
+_stopping = threading.Event()  # set when a signal requests the shutdown
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of app.py."""
+    """Create the argument parser of app.py."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serve rembg tuner's page.")
     parser.add_argument(
         "--host",
@@ -86,13 +86,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def serve(words: Sequence[str] | None = None) -> int:
-    """Serve until somebody ends it.
+    """Serve until a signal stops the process.
 
     Args:
-        words: the arguments; None: those of the process.
+        words: the arguments; None: the arguments of the process.
 
     Returns:
-        The exit code: 0 ended by Ctrl-C, SIGTERM or SIGHUP, 1 the port cannot be had, 2 misuse.
+        The exit code: 0 stopped by Ctrl-C, SIGTERM or SIGHUP; 1 the port cannot be used, or
+        the memory limit is too low; 2 misuse.
     """
     parser = build_parser()
     arguments = parser.parse_args(words)
@@ -104,16 +105,16 @@ def serve(words: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, _interrupt)
     save_address_space()
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup asks to outlive the terminal
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # set by nohup, to survive the terminal
         signal.signal(signal.SIGHUP, _interrupt)
     try:
         if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(signal.SIGINT, _interrupt)  # app.py keeps SIG_DFL for the imports
+            signal.signal(signal.SIGINT, _interrupt)  # app.py uses SIG_DFL during the imports
         return _serve(arguments)
     except KeyboardInterrupt:
         return 0
     except Exception as error:
-        if _stopping.is_set():  # a library made an error of its own of the signal
+        if _stopping.is_set():  # a library converted the signal to another exception
             return 0
         told = shortage(error)
         if told is None:
@@ -123,7 +124,7 @@ def serve(words: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt at SIGINT, SIGTERM or SIGHUP, so that everything is closed."""
+    """Raise KeyboardInterrupt for SIGINT, SIGTERM or SIGHUP, so that resources are closed."""
     _stopping.set()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -131,7 +132,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    """Serve with everything open."""
+    """Open the folder and the lanes, launch the page, and wait for a signal."""
     os.environ.update(_ENVIRONMENT)
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), _LOCAL)))
@@ -161,13 +162,13 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _launch(
     arguments: argparse.Namespace, slots_lane: Lane[RunnerSlot], folder: PageFolder
 ) -> gr.Blocks:
-    """Import Gradio, build the page and begin to serve it.
+    """Import Gradio, build the page and start to serve it.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port cannot be used.
     """
     has_cpu_left = read_host().usable_cpus > 1
-    if has_cpu_left:  # the worker starts on it while this process imports Gradio
+    if has_cpu_left:  # the worker uses it while this process imports Gradio
         _warm_up(arguments, slots_lane)
     with collection_paused():
         import_gradio()  # it reads the environment
@@ -180,9 +181,10 @@ def _launch(
 
 
 def _warm_up(arguments: argparse.Namespace, slots_lane: Lane[RunnerSlot]) -> None:
-    """Have the worker started that a new visitor's first run needs, so that the run does not wait for it.
+    """Start the worker for the preset of new visitors, so that their first run need not wait.
 
-    Not where less memory is free than warm workers may take: a visitor may want another setting.
+    It is skipped if the free memory is below the maximum of warm workers, since a visitor may
+    choose another setting.
     """
     memory = read_host().usable_memory_bytes
     free = min(available_memory_bytes(), memory or MAX_WARM_BYTES)
@@ -191,7 +193,7 @@ def _warm_up(arguments: argparse.Namespace, slots_lane: Lane[RunnerSlot]) -> Non
 
 
 def _tell(arguments: argparse.Namespace) -> None:
-    """Say where the page is."""
+    """Print the URL of the page to stderr."""
     host = arguments.host if arguments.host not in ("0.0.0.0", "::") else "127.0.0.1"
     what = Message("/cut for programs") if arguments.no_ui else Message("page")
     told = Message(

@@ -1,4 +1,4 @@
-"""The page in Gradio's web server: theme, middleware, health, queue."""
+"""The page in Gradio's web server: theme, middleware, health check and queue."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _FONTS = ["Inter", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "system-ui"
 def launch_page(
     arguments: argparse.Namespace, slots_lane: Lane[RunnerSlot], folder: PageFolder
 ) -> gr.Blocks:
-    """Build the page and begin to serve it.
+    """Build the page and start to serve it.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port cannot be used.
     """
     desk = Desk.set_up(slots_lane, folder, Visitors(folder), may_download=arguments.downloads)
     if arguments.no_ui:
@@ -100,7 +100,7 @@ def launch_page(
 
 
 def _theme() -> gr.themes.Base:
-    """Quiet greys, one accent; fonts of the visitor's own machine."""
+    """Return the theme: greys with one accent colour, and fonts of the visitor's system."""
     return gr.themes.Base(
         primary_hue="teal",
         neutral_hue="slate",
@@ -113,12 +113,12 @@ def _theme() -> gr.themes.Base:
 
 
 def launch_arguments() -> dict[str, Any]:
-    """Give `launch()` what does not depend on the page; see the comments for why."""
+    """Return the arguments of `launch()` that do not depend on the page."""
     return {
         "prevent_thread_lock": True,
         "quiet": True,
         "show_error": False,
-        "run_history": False,  # else every run's pictures are kept in the visitor's browser
+        "run_history": False,  # otherwise the browser stores the pictures of every run
         "enable_monitoring": False,
         "ssr_mode": False,
         "pwa": False,
@@ -131,11 +131,12 @@ def launch_arguments() -> dict[str, Any]:
 
 
 def calm_queue(page: gr.Blocks) -> None:
-    """Close the ways past the queue, and have it look less often.
+    """Disable API calls that bypass the queue, and reduce its polling.
 
-    By itself it burns 6 % of a core doing nothing.
+    With Gradio's intervals, the idle queue uses 6 % of a core.
 
-    Gradio's `page.queue()` would make the web application once more, to set the same (0.06 s).
+    The values are set directly, since `page.queue()` would create the web application again
+    (0.06 s).
     """
     page.api_open = False
     for name, seconds in (("sleep_when_free", 0.05), ("progress_update_sleep_when_free", 0.1)):
@@ -146,8 +147,8 @@ def calm_queue(page: gr.Blocks) -> None:
 def wake_on_arrival(page: gr.Blocks) -> None:
     """End the queue's sleep between two polls when an event arrives.
 
-    By itself an event waits 25 ms on average at 20 polls a second, and more polls cost CPU while
-    the page is idle.
+    Otherwise an event waits 25 ms on average at 20 polls per second. More polls would use CPU time
+    while the page is idle.
     """
     queue: Any = page._queue
     arrived = asyncio.Event()

@@ -1,7 +1,7 @@
-"""What a request may hold: plain JSON values, files of the upload folder, bounded text.
+"""Check the content of requests: plain JSON values, files of the upload folder, limited text.
 
-Gradio passes a request's values on unchecked. It prints a traceback with them where a handler or
-one of its own components fails, and keeps the text fields of an upload in memory.
+Gradio does not check the values of a request. If a handler or a component fails, it prints a
+traceback with the values. It also keeps the text fields of an upload in memory.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MAX_DEPTH = 64
-MAX_NUMBER = 2**53  # beyond it a browser's numbers are not exact
-# A session's or event's name; Gradio keeps each as long as it runs.
+MAX_NUMBER = 2**53  # larger integers are not exact in browsers
+# Name of a session or event; Gradio stores each until it exits.
 _NAME = re.compile(r"[\w-]{1,128}", re.ASCII)
 _NAME_FORM = Message("text of 1 to 128 letters, digits, hyphens and underscores")
-# The fields of an event's request; null stands for a field that is left out.
+# The fields of an event's request; null means that the field is missing.
 _FIELDS: dict[str, tuple[type, Message]] = {
     "fn_index": (int, Message("a whole number")),
     "trigger_id": (int, Message("a whole number")),
@@ -40,9 +40,9 @@ _FIELDS: dict[str, tuple[type, Message]] = {
     "session_hash": (str, _NAME_FORM),
     "event_id": (str, _NAME_FORM),
 }
-MAX_TEXT_BYTES = 64 * 1024  # of all text fields, names and headers together
-MAX_FILES = 32  # of one request; each is an open file on the server
-_MIN_FREE_BYTES = MIB  # for what a request writes besides the upload
+MAX_TEXT_BYTES = 64 * 1024  # total of all text fields, names and headers
+MAX_FILES = 32  # per request; each is an open file on the server
+_MIN_FREE_BYTES = MIB  # for other data that a request writes
 _written: ContextVar[list[Any] | None] = ContextVar("written", default=None)
 
 
@@ -50,11 +50,12 @@ class RequestContentError(Exception):
     """A request cannot be served; the message is for its sender.
 
     Attributes:
-        status: of the answer.
+        message: the reason.
+        status: the HTTP status of the response.
     """
 
     def __init__(self, message: Message, status: int = 400) -> None:
-        """Keep what is wrong."""
+        """Create the error."""
         super().__init__(message)
         self.message = message
         self.status = status
@@ -64,13 +65,13 @@ def check_contents(body: bytes, folder: Path, events: Container[int] | None = No
     """Check the JSON of a request.
 
     Args:
-        body: all of it; an empty one is left to Gradio.
-        folder: of the uploads. Gradio would download a file given by address, whole and into
-            memory, before any function of ours sees it.
-        events: numbers of the page's events; None: any is left to Gradio.
+        body: the complete body; an empty one is not checked.
+        folder: the upload folder. Gradio would download a file given by URL completely into memory
+            before the handler is called.
+        events: numbers of the page's events; None: they are not checked.
 
     Raises:
-        RequestContentError: with what is wrong.
+        RequestContentError: the content is invalid.
     """
     if not body:
         return
@@ -98,10 +99,10 @@ def check_contents(body: bytes, folder: Path, events: Container[int] | None = No
 
 
 def _check_fields(content: dict[str, Any]) -> None:
-    """Check the fields that every event's request has.
+    """Check the fields that all requests of events have.
 
     Raises:
-        RequestContentError: one is not what it should be.
+        RequestContentError: a field has an invalid type or value.
     """
     if not isinstance(content.get("data", []), list):
         raise RequestContentError(Message("data must be a list, such as []"))
@@ -114,7 +115,7 @@ def _check_fields(content: dict[str, Any]) -> None:
 
 
 def _too_deep() -> Message:
-    """Return that a request is nested too deep."""
+    """Return the message that a request is nested too deeply."""
     return Message("the request is nested deeper than {depth} levels", depth=MAX_DEPTH)
 
 
@@ -122,7 +123,7 @@ def _read(body: bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        RequestContentError: it is not JSON, or holds a number that is not finite.
+        RequestContentError: the body is not valid JSON, or is nested too deeply.
     """
     try:
         return json.loads(body)
@@ -133,10 +134,10 @@ def _read(body: bytes) -> Any:
 
 
 def _check_value(value: object, folder: Path) -> None:
-    """Check one value, without those inside it.
+    """Check one value, without the values inside it.
 
     Raises:
-        RequestContentError: with what is wrong.
+        RequestContentError: the value is invalid.
     """
     if isinstance(value, str):
         if "\0" in value:
@@ -167,22 +168,19 @@ def _check_value(value: object, folder: Path) -> None:
 
 
 def is_below(path: str, folder: Path) -> bool:
-    """Return whether a path leads into a folder, whatever dots it has."""
+    """Return whether a path is inside a folder after normalisation."""
     return Path(os.path.normpath(path)).is_relative_to(folder)
 
 
 class UploadCheck:
-    """Follows a multipart body piece by piece.
-
-    Keeps nothing of it but the current part's headers.
-    """
+    """Checks a multipart body in pieces; only the headers of the current part are stored."""
 
     def __init__(self, content_type: bytes, *, takes_text: bool) -> None:
-        """Follow a body.
+        """Create the check of a body.
 
         Args:
-            content_type: its Content-Type; a body that is not multipart is left to Gradio.
-            takes_text: whether text fields are taken; Gradio fails on one where it reports
+            content_type: the Content-Type header; a body that is not multipart is not checked.
+            takes_text: whether text fields are accepted; Gradio fails for them if it reports the
                 progress.
         """
         self._takes_text = takes_text
@@ -204,10 +202,11 @@ class UploadCheck:
         self._text_bytes = 0
 
     def add(self, piece: bytes) -> None:
-        """Follow one piece.
+        """Check the next piece.
 
         Raises:
-            RequestContentError: too much text or too many files came, or the body is malformed.
+            RequestContentError: there is too much text, there are too many files, or the body is
+                malformed.
         """
         if self._parser is None or not piece:
             return
@@ -263,10 +262,10 @@ class UploadCheck:
             self._count(end - start)
 
     def _count(self, more_bytes: int) -> None:
-        """Count text.
+        """Count bytes of text.
 
         Raises:
-            RequestContentError: it is too much.
+            RequestContentError: the total is above the maximum.
         """
         self._text_bytes += more_bytes
         if self._text_bytes > MAX_TEXT_BYTES:
@@ -281,20 +280,20 @@ class UploadCheck:
 
 
 def check_free_space(folder: Path, wanted_bytes: int) -> None:
-    """Check that a folder's disk has room.
+    """Check that the disk of a folder has free space and inodes.
 
     Raises:
-        OSError: with ENOSPC: bytes or inodes are used up.
+        OSError: ENOSPC: there are not enough free bytes, or no free inodes.
     """
-    disk = os.statvfs(folder if folder.is_dir() else folder.parent)  # Gradio makes it again
-    is_out_of_inodes = disk.f_files > 0 and disk.f_favail == 0  # some file systems count none
+    disk = os.statvfs(folder if folder.is_dir() else folder.parent)  # Gradio recreates it
+    is_out_of_inodes = disk.f_files > 0 and disk.f_favail == 0  # some file systems report none
     if is_out_of_inodes or disk.f_bavail * disk.f_frsize < wanted_bytes + _MIN_FREE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager
 def track_uploads() -> Iterator[None]:
-    """Remove at the end what this request wrote by `temporary_upload` and did not move to its place."""
+    """Remove the files of `temporary_upload` that a request has not moved, when it ends."""
     written: list[Any] = []
     token = _written.set(written)
     try:
@@ -302,14 +301,14 @@ def track_uploads() -> Iterator[None]:
     finally:
         _written.reset(token)
         for file in written:
-            # A full disk is told again, by what the file still holds back.
+            # On a full disk, flushing the buffer of the file fails again.
             with contextlib.suppress(OSError):
-                file.close()  # or the disk would not get its room back
+                file.close()  # otherwise the disk space would not be freed
             Path(file.name).unlink(missing_ok=True)
 
 
 def temporary_upload(**options: Any) -> Any:  # as tempfile.NamedTemporaryFile
-    """Make a file for an upload that comes; stands in Gradio for `NamedTemporaryFile`."""
+    """Create the file of an upload; it replaces `NamedTemporaryFile` in Gradio."""
     file = tempfile.NamedTemporaryFile(**options)  # noqa: SIM115  # its user closes it
     if (written := _written.get()) is not None:
         written.append(file)

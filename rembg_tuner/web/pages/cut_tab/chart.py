@@ -1,4 +1,4 @@
-"""The memory of the worker during a run, laid out for the template chart.html."""
+"""The layout of the memory chart of a run, for the template chart.html."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rembg_tuner.tuning.axes import Axis
 if TYPE_CHECKING:
     from rembg_tuner.runtime.slots import Timeline
 
-_WIDTH, _HEIGHT = 1000, 100  # the drawing's own units; it is stretched to its place
-_HEADROOM = 1.3  # room for the names of the phases above the peak
-_NEAR_LIMIT = 1.5  # a limit higher above the peak is written, not drawn
+_WIDTH, _HEIGHT = 1000, 100  # units of the SVG, which is stretched to its container
+_HEADROOM = 1.3  # space above the peak for the names of the phases
+_NEAR_LIMIT = 1.5  # times the peak; a higher limit is written as text instead
 _MIN_SPAN_S = 0.1
-_BEFORE_RUN = ("start", "load")  # every other stage is a part of the run
+_BEFORE_RUN = ("start", "load")  # all other stages are parts of the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A horizontal line: peak, resting memory or limit; the height is a share of the axis."""
+    """A horizontal line: peak, resting memory or limit; `height` is a share of the axis."""
 
     name: str
     bytes: int
@@ -28,7 +28,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """Start, load or run; both ends are shares of the width."""
+    """A phase: start, load or run; `start` and `end` are shares of the width."""
 
     name: str
     start: float
@@ -40,12 +40,12 @@ class Curve:
     """A memory curve.
 
     Attributes:
-        points: (x, y) of the memory, shares of width and height from the lower left.
-        phases: of the turn.
-        span_s: what the whole width is: from the first sample to the last.
-        peak_bytes: the height of the peak.
-        levels: the lines that are drawn.
-        far_limit_bytes: a limit far above the picture; None: there is none.
+        points: (x, y) of the memory, as shares of width and height from the lower left.
+        phases: the phases of the turn.
+        span_s: duration of the whole width, from the first sample to the last.
+        peak_bytes: memory at the peak.
+        levels: the horizontal lines.
+        far_limit_bytes: a limit that is too high to be drawn; None: there is none.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -57,12 +57,12 @@ class Curve:
 
     @property
     def line_points(self) -> str:
-        """The points of the curve, as SVG writes them."""
+        """The points of the curve in SVG syntax."""
         return " ".join(f"{x * _WIDTH:.1f},{(1 - y) * _HEIGHT:.2f}" for x, y in self.points)
 
     @property
     def area_points(self) -> str:
-        """The points of the area below the curve."""
+        """The points of the area below the curve in SVG syntax."""
         first, last = (self.points[i][0] * _WIDTH for i in (0, -1))
         return f"{first:.1f},{_HEIGHT} {self.line_points} {last:.1f},{_HEIGHT}"
 
@@ -74,16 +74,16 @@ def lay_out_curve(
     peak_bytes: int | None = None,
     limit_bytes: int | None = None,
 ) -> Curve | None:
-    """Compute what the curve shows.
+    """Compute the curve of a timeline.
 
     Args:
-        timeline: of the turn so far.
-        resting_bytes: memory of the worker before it loads anything.
-        peak_bytes: the kernel's high-water mark; None: not known, the highest point is used.
-        limit_bytes: at which the worker is ended.
+        timeline: the samples of the turn so far.
+        resting_bytes: memory of the worker before it loads a model.
+        peak_bytes: the kernel's high-water mark; None: unknown, the highest sample is used.
+        limit_bytes: the memory at which the worker is stopped.
 
     Returns:
-        None if there is no sample yet.
+        The curve; None if there is no sample yet.
     """
     if not timeline.points:
         return None
@@ -111,7 +111,7 @@ def lay_out_curve(
 
 
 def _phases(timeline: Timeline, time: Axis) -> tuple[Phase, ...]:
-    """Join the stages to start, load and run, as far as there are samples."""
+    """Group the stages into start, load and run, up to the last sample."""
     last = timeline.points[-1][0]
     starts: list[tuple[float, str]] = []
     for t_s, stage in timeline.marks:

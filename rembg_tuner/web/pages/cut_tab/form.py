@@ -1,4 +1,4 @@
-"""The form: what a visitor starts with, the note below the preset, and the knobs that are greyed."""
+"""The form: its first values, the note below the preset, and the disabled knobs."""
 
 from __future__ import annotations
 
@@ -58,28 +58,28 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.events import Shown
     from rembg_tuner.web.pages.visitors import Visitor
 
-_MAX_PRESET_LETTERS = 80  # of a preset's name in an address
+_MAX_PRESET_LETTERS = 80  # of a preset's name in a URL
 _LOG = logging.getLogger(__name__)
 
 
 def tie_form(page: gr.Blocks, widgets: CutWidgets, desk: Desk, *, preset: str) -> None:
-    """Tie the page's load and the form.
+    """Tie the load event of the page and the events of the form.
 
     Args:
-        page: whose load fills the form in.
-        widgets: of the tab.
-        desk: with the visitors.
-        preset: that new visitors start with.
+        page: its load event fills the form in.
+        widgets: the widgets of the tab.
+        desk: has the visitors.
+        preset: the preset of new visitors.
     """
     events, named, knobs = FormEvents(desk, preset=preset), widgets.named, widgets.knobs
     _tie_load(page, widgets, events)
-    # The browser fills the form in at once, so that Run never finds another preset's values.
+    # The browser fills the form in at once, so Run does not use the values of another preset.
     forms = {name: fill_form(preset_settings(name)) for name in read_presets()}
     filled = json.dumps({name: [form[knob] for knob in KNOBS] for name, form in forms.items()})
     everything = list(knobs.values())
     fill = f"(preset, ...now) => window.rembgTuner.fill(({filled})[preset], now)"
     fills = widgets.preset.input(None, [widgets.preset, *everything], everything, js=fill, **QUIET)
-    # Marked as filled only then: until that, Run takes the preset's own values.
+    # Marked as filled only afterwards: before that, Run uses the preset's own values.
     fills.then(None, widgets.preset, widgets.filled, js="(preset) => preset", **QUIET)
     answered = tie(
         desk,
@@ -95,8 +95,8 @@ def tie_form(page: gr.Blocks, widgets: CutWidgets, desk: Desk, *, preset: str) -
     greying = {name: knobs[name] for name in ("engine", "model", "focus")}
     outputs, changes = named("knobs"), [one.change for one in greying.values()]
     tie(desk, changes, events.change_engine, greying, outputs, queue=False)
-    # Values are reset only after the visitor's own choice: the answer to the first half of a
-    # preset's values would overwrite the second half.
+    # Values are reset only after a choice of the visitor. While a preset fills the form in, a
+    # reset after the first values would overwrite the others.
     tie(desk, knobs["engine"].input, events.choose_engine, greying, outputs, queue=False)
     _tie_quick_choices(widgets)
     tie(
@@ -111,7 +111,7 @@ def tie_form(page: gr.Blocks, widgets: CutWidgets, desk: Desk, *, preset: str) -
 
 
 def _tie_load(page: gr.Blocks, widgets: CutWidgets, events: FormEvents) -> None:
-    """Fill the page in when it is loaded, and keep the form in the visitor's browser."""
+    """Fill the page in when it is loaded, and store the form in the visitor's browser."""
     inputs = widgets.named("saved", "language", "tab")
     outputs = widgets.named("preset", "filled", "preset_note", "examples", "picture")
     outputs |= widgets.named("viewer", "result", "runs", "knobs")
@@ -141,7 +141,7 @@ def _tie_load(page: gr.Blocks, widgets: CutWidgets, events: FormEvents) -> None:
 
 
 def _tie_quick_choices(widgets: CutWidgets) -> None:
-    """Keep the two quick choices and their knobs equal, in the browser."""
+    """Synchronise the two quick choices with their knobs, in the browser."""
     for quick, name, choices in (
         (widgets.detail, "network_size", DETAILS),
         (widgets.result_size, "max_side", RESULT_SIZES),
@@ -154,12 +154,12 @@ def _tie_quick_choices(widgets: CutWidgets) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Browser:
-    """What a browser tells when it has loaded the page.
+    """The state that a browser sends after it has loaded the page.
 
     Attributes:
-        saved: the form that it kept of the last visit; anything at all.
-        language: of its page.
-        had_runs: whether this tab had runs before its page was loaded anew.
+        saved: the form of the last visit, as stored in the browser; it can be any value.
+        language: the language of the page.
+        had_runs: whether this tab had runs before the page was reloaded.
     """
 
     saved: object
@@ -171,7 +171,7 @@ class FormEvents:
     """The events of the form."""
 
     def __init__(self, desk: Desk, *, preset: str) -> None:
-        """Create the events; new visitors start with a preset."""
+        """Create the events; `preset` is the preset of new visitors."""
         self.desk = desk
         self._preset = preset
 
@@ -179,9 +179,9 @@ class FormEvents:
         """Fill the page in for a visitor.
 
         Args:
-            visitor: who; with the runs of their visit where the page was loaded anew.
-            browser: what their browser tells.
-            asked_preset: of the address; goes before what was kept.
+            visitor: the visitor; with the runs of the visit if the page was reloaded.
+            browser: the state of the visitor's browser.
+            asked_preset: the preset in the URL; it overrides the stored form.
         """
         visitor.language = language_of(browser.language)
         visitor.refusal = _refusal_of(asked_preset)
@@ -197,7 +197,7 @@ class FormEvents:
         }
 
     def _resume(self, visitor: Visitor, *, had_runs: bool) -> Shown:
-        """Show what there is of the visit: its runs, its result, its picture."""
+        """Show the visit as far as it exists: its runs, its result and its picture."""
         shown = RunEvents(self.desk).show_visit(visitor, with_viewer=True)
         if had_runs and not visitor.visit.turns:
             shown["runs"] = show_runs(visitor.visit, None, visitor.language, has_ended=True)
@@ -207,9 +207,9 @@ class FormEvents:
         return {"result": show_empty(visitor.language), **shown}
 
     def _start(self, saved: object, asked: str | None) -> tuple[str, Settings]:
-        """Choose where a visitor starts.
+        """Return the first preset and settings of a visitor.
 
-        The address's preset, what was kept, or this server's preset.
+        The preset of the URL comes first, then the stored form, then the preset of this server.
         """
         if asked in read_presets():
             return str(asked), preset_settings(str(asked))
@@ -218,18 +218,15 @@ class FormEvents:
             try:
                 return preset, form_settings(preset, saved["knobs"])[0]
             except (SettingsError, PresetError) as error:
-                # Another version's form, or another machine's: it is left, and the page starts
-                # afresh.
+                # The form is from another version or another machine: use the default preset.
                 _LOG.info("a browser's kept settings are no longer possible: %s", error)
         return self._preset, preset_settings(self._preset)
 
     def choose_preset(self, visitor: Visitor, preset: str) -> Shown:
-        """Tell of a preset, and grey what its engine does not honour.
+        """Show the note of a preset, and disable the knobs that its engine does not honour.
 
-        One that cannot run here is refused.
-
-        The browser has filled in the preset's values already, and the visitor may have changed
-        them.
+        A preset that cannot run on this machine is refused. The values of the knobs are left
+        unchanged: the browser has filled them in, and the visitor may have changed them since.
         """
         absence = absence_of(preset)
         if absence is not None:
@@ -246,14 +243,14 @@ class FormEvents:
     def change_engine(
         self, visitor: Visitor, *, engine: str, model: str, focus: str, resets: bool = False
     ) -> Shown:
-        """Grey what cannot be used; say which of the engine's providers and number formats are here.
+        """Disable the knobs and choices that cannot be used on this machine.
 
         Args:
-            visitor: whose page.
-            engine: of the form.
-            model: of the form.
-            focus: of the form.
-            resets: whether knobs that are greyed go back to their defaults.
+            visitor: the visitor of the page.
+            engine: the engine in the form.
+            model: the model in the form.
+            focus: the focus in the form.
+            resets: whether disabled knobs are reset to their defaults.
         """
         here: frozenset[str] | None = None
         if "provider" not in greyed_knobs({"engine": engine}):
@@ -261,16 +258,16 @@ class FormEvents:
         return {"knobs": grey_updates(engine, model, focus, visitor.language, here, resets=resets)}
 
     def choose_engine(self, visitor: Visitor, **chosen: str) -> Shown:
-        """Grey what cannot be used, and reset knobs that the engine does not have."""
+        """Disable what cannot be used, and reset the knobs that the engine does not have."""
         return self.change_engine(visitor, **chosen, resets=True)
 
     def note(self, visitor: Visitor, *, preset: str, knobs: Form) -> Shown:
-        """Show what is behind the form: the preset's purpose and figures, changes, problems."""
+        """Show the note of the form: the preset's purpose and figures, changes and problems."""
         return {"preset_note": show_note(visitor, preset, knobs)}
 
 
 def show_note(visitor: Visitor, preset: str, form: Form) -> str:
-    """Render what is behind the form."""
+    """Render the note of the form."""
     try:
         settings, _ = form_settings(preset, form)
     except (SettingsError, PresetError) as error:
@@ -279,7 +276,7 @@ def show_note(visitor: Visitor, preset: str, form: Form) -> str:
 
 
 def _note(visitor: Visitor, **values: object) -> str:
-    """Render the lines below the preset; what is not given is left out."""
+    """Render the note below the preset; values that are not given are left out."""
     defaults: dict[str, object] = {
         "problem": None,
         "purpose": "",
@@ -292,7 +289,7 @@ def _note(visitor: Visitor, **values: object) -> str:
 
 
 def _preset_note(visitor: Visitor, preset: str, settings: Settings) -> str:
-    """Render a preset's purpose, and its figures or what the form changed."""
+    """Render the purpose of a preset, and its figures or the changes in the form."""
     found, language = find_preset(preset), visitor.language
     changed = differences(settings, preset_settings(preset))
     figures = None if changed else find_figures(settings, machine_here())
@@ -306,10 +303,7 @@ def _preset_note(visitor: Visitor, preset: str, settings: Settings) -> str:
 
 
 def _refusal_of(asked: str | None) -> Message | None:
-    """Say why the preset that the address names cannot be chosen.
-
-    None: it can, or there is none.
-    """
+    """Return why the preset in the URL cannot be chosen; None: it can, or there is none."""
     if not asked:
         return None
     try:
@@ -320,7 +314,7 @@ def _refusal_of(asked: str | None) -> Message | None:
 
 
 def _measured(preset: Preset, language: str) -> str:
-    """Say what was measured of a preset, and where, if that was another kind of CPU."""
+    """Return the recorded figures of a preset as text, with their CPU; or why there are none."""
     measured = preset.measured
     if measured is None:
         reason = translate(preset.why_not_measured or "", language)
@@ -333,7 +327,7 @@ def _measured(preset: Preset, language: str) -> str:
 
 
 def _measured_here(figures: PresetFigures, language: str) -> str:
-    """Say what a preset took on this machine."""
+    """Return the figures of a preset on this machine as text."""
     key = "preset.measured.here" if figures.is_of_bench else "preset.measured.own"
     time, peak = format_seconds(figures.time_s), format_bytes(figures.peak_bytes)
     told = page_text(key, language, time=time, peak=peak, date=figures.date)
@@ -347,7 +341,7 @@ def _measured_here(figures: PresetFigures, language: str) -> str:
 def _measured_where(
     preset: Preset, measured: Mapping[str, object], figures: dict[str, str], language: str
 ) -> str:
-    """Say what the usual picture took, and on which CPU."""
+    """Return the figures of the usual picture as text, with the CPU they were measured on."""
     elsewhere = measured_elsewhere_text(preset, read_host())
     if elsewhere is not None:
         where = message_text(elsewhere, language)
@@ -361,19 +355,19 @@ def _measured_where(
 
 
 def _dropped(preset: Preset) -> tuple[Message, ...]:
-    """Say what of a preset this machine cannot do."""
+    """Return warnings for the settings of a preset that this machine does not support."""
     return requested_settings(preset, {}, machine_here())[1]
 
 
 def show_examples(language: str) -> str:
-    """Render the examples as buttons; empty where their pictures are not installed."""
+    """Render the examples as buttons; empty if their pictures are not installed."""
     if not EXAMPLES_FOLDER.is_dir():
         return ""
     return render("examples", language, thumbnails={name: thumbnail(name) for name in EXAMPLES})
 
 
 def _small_subject(measured: Mapping[str, object], language: str) -> str:
-    """Say what a picture with a small subject took; empty where the network always runs once."""
+    """Return the time of a picture with a small subject; empty if the network always runs once."""
     small = small_subject_of(measured)
     if small is None:
         return ""

@@ -1,4 +1,4 @@
-"""Lay out the Cut out tab: left the form, right the viewer and the result, below the runs."""
+"""The layout of the Cut out tab: the form, the viewer, the result and the runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rembg_tuner.web.pages.widgets import (
 if TYPE_CHECKING:
     from gradio.components import Component
 
-UNUSABLE = "rt-off"  # a button's class
+UNUSABLE = "rt-off"  # CSS class of a disabled button
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,10 @@ class CutWidgets:
     """The widgets of the tab that events read and write.
 
     Attributes:
-        saved: in the browser; the form of the last visit.
-        filled: hidden; the preset whose values the form was filled with last.
-        example: hidden; an example that was pressed and is not yet the picture.
-        language, tab: hidden; what the browser sends when the page is loaded.
+        saved: the form of the last visit, stored in the browser.
+        filled: hidden; the preset that last filled the form.
+        example: hidden; an example that was pressed but is not yet the picture.
+        language, tab: hidden; the browser sends them when the page is loaded.
     """
 
     picture: Any
@@ -58,17 +58,18 @@ class CutWidgets:
     tab: Any
 
     def named(self, *names: str) -> dict[str, Any]:
-        """Return widgets by name; `buttons` are those of a run."""
+        """Return widgets by name; `buttons` is the group of the run's buttons."""
         buttons = {"run": self.run, "repeat": self.repeat, "cancel": self.cancel}
         return {name: buttons if name == "buttons" else getattr(self, name) for name in names}
 
 
 def lay_out_tab(preset: str, *, storage_key: str) -> CutWidgets:
-    """Lay the tab out.
+    """Create the widgets of the tab.
 
     Args:
-        preset: that fills the form.
-        storage_key: of the form in the browser; with the secret fixed, it outlives a restart.
+        preset: the preset that fills the form.
+        storage_key: key and secret of the form in the browser; the secret is fixed, so that the
+            form can be read after a restart of the server.
     """
     pick = asset_script("pick")
     made: dict[str, Any] = {}
@@ -114,7 +115,7 @@ def _picture(pick: str) -> dict[str, Any]:
 
 
 def _form(preset: str) -> dict[str, Any]:
-    """Lay out the preset, the two choices that matter most, the buttons and every knob."""
+    """Lay out the preset, the two quick choices, the buttons and all knobs."""
     words, settings = page_words(), preset_settings(preset)
     made: dict[str, Any] = {
         "preset": gr.Dropdown(
@@ -141,9 +142,9 @@ def _side_choice(ids: tuple[str, str, str], sides: tuple[int, ...], value: int) 
     """Create a choice of sides, px.
 
     Args:
-        ids: of the words for its label, its note and the side 0.
-        sides: to choose from.
-        value: the side that is chosen.
+        ids: the ids of the texts for the label, the note and the side 0.
+        sides: the choices.
+        value: the chosen side.
     """
     words = page_words()
     label, info, zero = ids

@@ -1,4 +1,4 @@
-"""What happens when a visitor chooses a picture: it is checked and shown before its run."""
+"""The events of choosing a picture, which is checked and shown before its run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.events import Shown
     from rembg_tuner.web.pages.visitors import Visitor
 
-_MAX_WAITING = 8  # pictures; one more is not checked before its run
+_MAX_WAITING = 8  # pictures; further ones are checked by their run only
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,13 +36,13 @@ def tie_picture(widgets: CutWidgets, desk: Desk) -> None:
     """Tie the picture and the examples."""
     events, picture = PictureEvents(desk), widgets.picture
     outputs = widgets.named("picture", "picture_note", "viewer", "result")
-    # The browser shows the upload at once if it can; the answer has a preview if it cannot.
+    # The browser shows the upload at once if it can; otherwise the server sends a preview.
     show = "(picture) => window.rembgTuner.uploaded(picture)"
     picture.upload(None, picture, widgets.viewer, js=show, **QUIET)
-    # In one queue, or the answer to a removal would overtake that to the upload before it.
+    # In one queue: otherwise the answer to a removal could overtake the one to an upload.
     in_turn = {"concurrency_limit": None, "concurrency_id": "picture", "trigger_mode": "multiple"}
     tie(desk, picture.upload, events.choose, widgets.named("picture"), outputs, **in_turn)
-    # Without the picture as input: Gradio may send the one that was removed.
+    # The picture is not an input: Gradio may send the one that was removed.
     tie(desk, picture.clear, events.remove, None, outputs, **in_turn)
     picture.change(None, None, None, js="() => { window.rembgTuner.example = '' }", **QUIET)
     tie(
@@ -62,13 +62,13 @@ class PictureEvents:
     def __init__(self, desk: Desk) -> None:
         """Create the events."""
         self.desk = desk
-        self._turn = asyncio.Lock()  # one thread waits for the inspector, not one for each visitor
+        self._turn = asyncio.Lock()  # one thread waits for the inspector, not one per visitor
         self._waiting = 0
 
     async def choose(self, visitor: Visitor, picture: str | None) -> AsyncGenerator[Shown, None]:
         """Check a chosen picture and show it in place of the earlier result.
 
-        A picture that is refused is removed, with the reason next to its field.
+        A refused picture is removed, and the reason is shown next to its field.
         """
         if not picture:
             yield self.remove(visitor)
@@ -97,10 +97,10 @@ class PictureEvents:
             yield {"viewer": picture_value(visitor.chosen)}
 
     def remove(self, visitor: Visitor) -> Shown:
-        """Choose no picture.
+        """Remove the chosen picture.
 
-        A picture that was not run leaves the viewer; a result stays until another picture is
-        chosen.
+        A picture without a run is removed from the viewer. A result stays until another picture
+        is chosen.
         """
         has_picture = visitor.chosen is not None and visitor.visit.current is None
         visitor.choice += 1
@@ -110,7 +110,7 @@ class PictureEvents:
         return {"picture_note": "", **show_nothing(visitor)}
 
     def choose_example(self, visitor: Visitor, sent: dict[str, Any]) -> Shown:
-        """Choose an example; it needs no check. Other names are ignored."""
+        """Choose an example, without a check; unknown names are ignored."""
         name = sent.get("example")
         if name not in EXAMPLES:
             return {}
@@ -122,7 +122,7 @@ class PictureEvents:
         return {"picture": path, "picture_note": "", **shown}
 
     async def _checked(self, picture: Path, visitor: Visitor) -> tuple[ChosenPicture | None, Shown]:
-        """Check a picture; return it, or None if it is refused, and what the page shows."""
+        """Check a picture; return it, or None if refused, and the updates of the page."""
         try:
             chosen = await self._inspect(picture, visitor)
         except (TunerError, OSError) as error:
@@ -133,12 +133,12 @@ class PictureEvents:
         return chosen, show_chosen(chosen, visitor.language)
 
     async def _inspect(self, picture: Path, visitor: Visitor) -> ChosenPicture:
-        """Have a picture checked, unless too many wait for that: the run checks it again.
+        """Check a picture; create a preview if browsers may not show its format.
 
-        A preview is made of a format that browsers may not show.
+        The check is skipped if too many pictures wait for one, since the run checks it again.
 
         Raises:
-            TunerError: it is refused.
+            TunerError: the picture is refused.
             OSError: the disk cannot be written.
         """
         self.desk.folder.check_upload(picture)
@@ -156,10 +156,10 @@ class PictureEvents:
         )
 
     async def _prepare(self, visitor: Visitor, chosen: ChosenPicture) -> None:
-        """Make what the page shows of a picture before its first run.
+        """Create the files that the page shows of a picture, before its first run.
 
-        Not while anything runs, since that would change its measurement; the visitor's own run
-        waits for it.
+        This is skipped while anything runs, since it would disturb the measurement. A run of the
+        same visitor waits for it.
         """
         picture = Path(chosen.path)
         if chosen.shown != chosen.path or self._waiting >= _MAX_WAITING:
@@ -170,7 +170,7 @@ class PictureEvents:
                 return
             visitor.preparing = made = asyncio.Event()
             try:
-                # The run meets the same error again, and reports it.
+                # The run meets and reports the same error.
                 with contextlib.suppress(TunerError, OSError):
                     await self._make_original(picture, visitor)
             finally:
@@ -179,7 +179,7 @@ class PictureEvents:
 
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncGenerator[None, None]:
-        """Wait for the inspector."""
+        """Wait for a turn of the inspector."""
         self._waiting += 1
         try:
             async with self._turn:
@@ -188,7 +188,7 @@ class PictureEvents:
             self._waiting -= 1
 
     async def _make_original(self, picture: Path, visitor: Visitor) -> Original:
-        """Make what the page shows of a picture.
+        """Create the files that the page shows of a picture.
 
         Raises:
             TunerError: the picture cannot be read, or the disk cannot be written.
@@ -202,24 +202,24 @@ class PictureEvents:
 
 
 def _is_running(visitor: Visitor, picture: str) -> bool:
-    """Return whether a visitor's run of a picture waits or runs."""
+    """Return whether a run of this picture waits or runs for the visitor."""
     return visitor.task is not None and visitor.task.work.job.input == picture
 
 
 def _has_result(visitor: Visitor, picture: str) -> bool:
-    """Return whether a run of a picture waits, runs or is shown, since it was quicker than a check."""
+    """Return whether a run of a picture waits, runs or is shown: it can be faster than a check."""
     turn = visitor.visit.current
     return _is_running(visitor, picture) or (turn is not None and turn.picture_path == picture)
 
 
 def _refused(reason: Message, visitor: Visitor) -> Shown:
-    """Remove a picture, with the reason."""
+    """Return the updates that remove a picture and show the reason."""
     note = render("picture_note", visitor.language, refusal=reason, gone=None)
     return {"picture": None, "picture_note": note, **show_nothing(visitor)}
 
 
 def show_chosen(chosen: ChosenPicture, language: str) -> Shown:
-    """Show a picture before it is run."""
+    """Return the updates that show a picture before its run."""
     size = (chosen.width, chosen.height)
     return {
         "viewer": picture_value(chosen),
@@ -228,13 +228,13 @@ def show_chosen(chosen: ChosenPicture, language: str) -> Shown:
 
 
 def show_nothing(visitor: Visitor) -> Shown:
-    """Show that there is neither a picture nor a result."""
+    """Return the updates for a page without a picture and a result."""
     key = "status.no_picture" if visitor.visit.turns else "status.empty"
     status = page_text(key, visitor.language)
     return {"viewer": None, "result": show_empty(visitor.language, status=status)}
 
 
 def show_ready(name: str, language: str, size: tuple[int, int] | None = None) -> str:
-    """Render the result's panel for a picture that has not been run yet."""
+    """Render the result panel for a picture without a run."""
     picture = name if size is None else f"{name}, {size[0]} × {size[1]} px"
     return show_empty(language, status=page_text("status.ready", language, picture=picture))

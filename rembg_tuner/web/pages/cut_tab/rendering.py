@@ -1,4 +1,4 @@
-"""Render what the Cut out tab shows: a turn's result, the viewer, and the table of runs."""
+"""Render the Cut out tab: the result of a turn, the viewer, and the table of runs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.visit import Turn, Visit
     from rembg_tuner.web.pages.visitors import ChosenPicture
 
-_MIN_WAIT_S = 0.01  # a shorter part of the wait is not listed
+_MIN_WAIT_S = 0.01  # shorter parts of the wait are not listed
 
 
 def show_empty(language: str, *, status: str | None = None) -> str:
     """Render the panel before a run.
 
     Args:
-        language: of the words.
-        status: the line above; None: nothing has run yet.
+        language: the language of the texts.
+        status: the status text; None: nothing has run yet.
     """
     status = page_text("status.empty", language) if status is None else status
     return render("result_empty", language, status=status, curve=None)
@@ -100,7 +100,7 @@ def show_turn(turn: Turn, *, baseline: Turn | None, limit_bytes: int | None, lan
 
 
 def _parts_of_wait(turn: Turn) -> list[tuple[str, float]]:
-    """Return what the visitor waited for, with seconds; short parts are left out."""
+    """Return the parts of the visitor's wait, in seconds; short parts are left out."""
     waited = turn.waited
     if waited is None:
         return []
@@ -112,8 +112,8 @@ def _parts_of_wait(turn: Turn) -> list[tuple[str, float]]:
 def show_focus(turn: Turn, result: Result, language: str) -> str:
     """Render the note about focus.
 
-    Empty where the subject is not small, where its size is not known, and where focus is not
-    measured with a network as large.
+    It is empty if the subject is not small, if its size is unknown, or if focus is not measured
+    with a network of this size.
     """
     focus, settings = result.effective.get("focus"), turn.settings
     share = focus["share"] if isinstance(focus, dict) else None
@@ -131,10 +131,10 @@ def show_runs(
     """Render the table of runs, newest first.
 
     Args:
-        visit: its turns.
-        files: the same as CSV and JSON; None: not written.
-        language: of the words.
-        has_ended: the tab had a visit before, which is no longer kept.
+        visit: has the turns.
+        files: the same table as CSV and JSON; None: not written.
+        language: the language of the texts.
+        has_ended: whether the tab had an earlier visit that is no longer stored.
     """
     rows = [
         {
@@ -148,7 +148,7 @@ def show_runs(
 
 
 def _ratio_text(turn: Turn, baseline: Turn | None, language: str) -> str:
-    """Return how a turn compares with the baseline."""
+    """Return the speed and memory of a turn relative to the baseline, as text."""
     if baseline is None:
         return ""
     if not is_same_picture(turn, baseline):
@@ -174,7 +174,7 @@ def _differences_text(turn: Turn, baseline: Turn | None, language: str) -> str:
 
 
 def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
-    """Return what the viewer shows of a turn; None where its files are gone."""
+    """Return the value of the viewer for a turn; None if its files are deleted."""
     after, original = existing(turn.after), turn.original
     if after is None or original is None or not original.is_there:
         return None
@@ -186,7 +186,7 @@ def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
         "turn": turn.number,
         "before": file_link(original.shown),
         "after": None if turn.is_masked else file_link(after),
-        # The mask is sent inside an address: CSS would request it once more.
+        # The mask is sent as a data: URL: CSS would request a file a second time.
         "colours": file_link(original.colours) if turn.is_masked else None,
         "mask": _data_address(Path(after)) if turn.is_masked else None,
         "download": file_link(download) if download else None,
@@ -199,12 +199,12 @@ def viewer_value(turn: Turn, language: str) -> dict[str, object] | None:
 
 
 def _data_address(png: Path) -> str:
-    """Return a PNG as a data: address."""
+    """Return a PNG file as a data: URL."""
     return f"data:image/png;base64,{b64encode(png.read_bytes()).decode()}"
 
 
 def picture_value(chosen: ChosenPicture) -> dict[str, object] | None:
-    """Return what the viewer shows of a picture before it is run; None where the file is gone."""
+    """Return the value of the viewer before a run; None if the file is deleted."""
     if not existing(chosen.shown):
         return None
     return {
@@ -216,5 +216,5 @@ def picture_value(chosen: ChosenPicture) -> dict[str, object] | None:
 
 
 def existing(path: str | None) -> str | None:
-    """Return a path if a file is there."""
+    """Return a path if its file exists, else None."""
     return path if path and Path(path).is_file() else None

@@ -1,4 +1,4 @@
-"""Run, Repeat and Cancel; the table of runs; the backdrop of a cut-out."""
+"""The events of runs: Run, Repeat, Cancel, the table of runs, the backdrop of a cut-out."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def tie_runs(widgets: CutWidgets, desk: Desk) -> None:
     form = named("preset", "filled", "knobs")
     # An example that was pressed a moment ago may not be the picture yet.
     with_example = "(picture, example, ...form) => [picture, window.rembgTuner.example, ...form]"
-    # The lane limits who waits and who runs; a visitor who waits needs no thread.
+    # The lane limits waiting and running tasks; a waiting visitor uses no thread.
     unlimited: dict[str, Any] = {"concurrency_limit": None}
     for button, repeat in ((widgets.run, 1), (widgets.repeat, LIMITS.repeat)):
         run = _with_repeat(events, repeat)
@@ -88,7 +88,7 @@ def _with_repeat(events: RunEvents, repeat: int) -> Any:
         preset: str,
         knobs: dict[str, object],
     ) -> AsyncGenerator[Shown, None]:
-        # If the form still has another preset's values, the preset's own are run.
+        # The form may still have the values of another preset; then use the preset's own.
         form = knobs if filled == preset else {}
         if example in EXAMPLES:
             picture = example_of(events.desk, example)
@@ -100,9 +100,9 @@ def _with_repeat(events: RunEvents, repeat: int) -> Any:
 
 
 def _buttons(*, is_running: bool) -> Shown:
-    """Return updates of the buttons.
+    """Return the updates of the buttons.
 
-    A disabled button would lose the keyboard's focus, so keys.js greys it by a class.
+    A disabled button would lose the keyboard focus, so keys.js marks it with a CSS class.
     """
 
     def usable(is_usable: bool) -> Any:
@@ -122,7 +122,7 @@ class RunEvents:
     async def run(
         self, visitor: Visitor, picture: str | None, preset: str, form: Form, *, repeat: int = 1
     ) -> AsyncGenerator[Shown, None]:
-        """Run a picture, and show its status until it is done or the visitor leaves."""
+        """Run a picture and show its status until the run ends or the visitor leaves."""
         language, asked_at_s = visitor.language, time.perf_counter()
         if not picture:
             yield {"result": show_hint(NO_PICTURE, language)}
@@ -164,7 +164,7 @@ class RunEvents:
     async def _end(self, visitor: Visitor, turn: Turn) -> AsyncGenerator[Shown, None]:
         """Add a finished turn to the visit and show it: the cut-out first, then the rest."""
 
-        def has_left() -> bool:  # another picture was chosen meanwhile and is shown
+        def has_left() -> bool:  # another picture was chosen during the run
             return visitor.chosen is not None and visitor.chosen.path != turn.picture_path
 
         visitor.visit = visitor.visit.add(turn)
@@ -175,7 +175,7 @@ class RunEvents:
         visitor.visit = visitor.visit.change(replace(turn, picture_digest=digest))
         # A picture without a cut-out stays in the viewer unless it was removed.
         is_bare = not turn.has_cutout and visitor.chosen is None
-        # In a thread: the lists are written whole, which takes a second after fifty turns.
+        # In a thread: the complete lists are written, which takes 1 s after 50 turns.
         shown = await asyncio.to_thread(self.show_visit, visitor, with_viewer=is_bare)
         if has_left():  # this run is in the table only
             visitor.visit = visitor.visit.leave()
@@ -194,7 +194,7 @@ class RunEvents:
     async def run_with_focus(
         self, visitor: Visitor, sent: dict[str, Any]
     ) -> AsyncGenerator[Shown, None]:
-        """Run a turn's picture again with its settings and focus auto; the form shows them too."""
+        """Run the picture of a turn again with focus auto, and fill the form accordingly."""
         turn = visitor.visit.find(number_of(sent.get("focus")))
         if turn is None or visitor.task is not None:
             return
@@ -211,12 +211,12 @@ class RunEvents:
             visitor.task.cancel()
 
     def show_unexpected(self, visitor: Visitor) -> Shown:
-        """Show that a run ended with an unexpected error, and free the buttons."""
+        """Show that a run ended with an unexpected error, and enable the buttons."""
         problem = show_problem(UNEXPECTED, visitor.language)
         return {"result": problem, **_buttons(is_running=False)}
 
     def choose_run(self, visitor: Visitor, sent: dict[str, Any]) -> Shown:
-        """Make a run the baseline or no longer, or restore its picture, settings and figures."""
+        """Pin or unpin a run as the baseline, or restore its picture, settings and figures."""
         if "pin" in sent:
             visitor.visit = visitor.visit.pin(number_of(sent["pin"]))
             return self.show_visit(visitor, with_viewer=False)
@@ -252,12 +252,12 @@ class RunEvents:
         )
         if with_viewer:
             shown["viewer"] = viewer_value(turn, language)
-            if shown["viewer"] is None and visitor.chosen is not None:  # a run that failed
+            if shown["viewer"] is None and visitor.chosen is not None:  # the run failed
                 shown["viewer"] = picture_value(visitor.chosen)
         return shown
 
     def _write_lists(self, visitor: Visitor) -> tuple[Path, Path] | None:
-        """Write the lists for download; None if nothing has run, or the disk is full."""
+        """Write the lists for download; None if there is no run, or writing fails."""
         if not visitor.visit.turns:
             return None
         try:
@@ -269,7 +269,7 @@ class RunEvents:
     async def change_backdrop(
         self, visitor: Visitor, sent: dict[str, Any]
     ) -> AsyncGenerator[Shown, None]:
-        """Write the shown cut-out again, on a colour."""
+        """Write the shown cut-out again, on a colour or transparent."""
         number, backdrop = number_of(sent.get("turn")), str(sent.get("backdrop", ""))
         turn = visitor.visit.find(number)
         if turn is None or turn.download is None:
@@ -306,7 +306,7 @@ def _fill_form(visitor: Visitor, preset: str, settings: Settings) -> Shown:
 
 
 def _turn_of(task: Task[Runs], work: PictureRun, *, preset: str) -> Turn:
-    """Return the turn of a run that is done."""
+    """Create the turn of a finished run."""
     job, runs = work.job, runs_of(task)
     has_result = any(isinstance(run, Result) for run in runs)
     colours = existing(job.before_preview)

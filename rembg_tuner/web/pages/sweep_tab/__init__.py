@@ -1,1 +1,1 @@
-"""The Sweep tab: many settings measured on pictures, a plot of them, and a recommendation."""
+"""The Sweep tab: measurements of many settings, their plot, and a recommendation."""

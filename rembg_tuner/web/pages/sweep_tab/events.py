@@ -1,4 +1,4 @@
-"""The events of the Sweep tab: what each reads, starts and shows."""
+"""The events of the Sweep tab."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def add_sweep_tab(opened: Any, desk: Desk, cut: CutWidgets) -> dict[str, Any]:
     """Add the tab's widgets and events.
 
     Args:
-        opened: the event that the tab was opened.
-        desk: with the visitors.
-        cut: the widgets of the first tab, for its picture and knobs.
+        opened: the event of opening the tab.
+        desk: has the visitors.
+        cut: the widgets of the Cut out tab, for its picture and knobs.
 
     Returns:
-        The fields of the budgets, which the Deploy tab reads too.
+        The fields of the budgets, which the Deploy tab also reads.
     """
     widgets = lay_out_sweep()
     SweepTab(desk, cut, widgets).tie(opened)
@@ -78,7 +78,7 @@ class SweepTab:
     """The tab's events."""
 
     def __init__(self, desk: Desk, cut: CutWidgets, widgets: dict[str, Any]) -> None:
-        """Use a desk, the widgets of the first tab, and this tab's own by name."""
+        """Create the events for a desk, the widgets of the Cut out tab, and this tab's by name."""
         self.desk = desk
         self.cut = cut
         self.widgets = widgets
@@ -113,7 +113,7 @@ class SweepTab:
         shown.select(self.pick, None, [shown, *knobs], trigger_mode="multiple", **at_once)
 
     def update_choices(self, values: Values) -> Values:
-        """Offer the models that are installed by now; those that are chosen stay chosen."""
+        """Update the choices of models, since more may be installed; keep the chosen ones."""
         models, chosen = models_here(), self.widgets["axes"]["model"]
         kept = [name for name in values[chosen] if name in models]
         return {
@@ -122,7 +122,7 @@ class SweepTab:
         }
 
     def announce(self, values: Values, request: gr.Request) -> str:
-        """Show how many trials a sweep would have, and how long it would take."""
+        """Show the number of trials of the sweep, and its expected duration."""
         visitor = self.desk.visitors.of(request)
         try:
             return show_count(self._plan(values), visitor.language)
@@ -130,7 +130,7 @@ class SweepTab:
             return show_problem(error.message, visitor.language)
 
     async def sweep(self, values: Values, request: gr.Request) -> AsyncIterator[str]:
-        """Sweep, and show the progress."""
+        """Run the sweep and show its progress."""
         visitor = self.desk.visitors.of(request)
         try:
             plan = self._with_masks(self._plan(values), values[self.widgets["masks"]] or [])
@@ -140,10 +140,10 @@ class SweepTab:
             yield error_above(error, draw_sweep(visitor), visitor.language)
             return
         task.plan, task.budgets, visitor.sweeping = plan, budgets, task
-        drawn: tuple[object, object] = (task, None)  # nothing was drawn yet
+        drawn: tuple[object, object] = (task, None)  # nothing is drawn yet
         while task.is_running:
             latest = (task.progress, task.measuring)
-            # A hundred points take a quarter of a second to draw.
+            # Drawing 100 points takes 0.25 s, so unchanged ones are not drawn again.
             if any(old is not new for old, new in zip(drawn, latest, strict=True)):
                 drawn = latest
                 yield await asyncio.to_thread(draw_sweep, visitor)
@@ -156,7 +156,7 @@ class SweepTab:
         self.desk.visitors.of(request).stop_sweep()
 
     def rebudget(self, values: Values, request: gr.Request) -> Values:
-        """Recommend under other budgets; nothing is measured."""
+        """Update the recommendation for other budgets, without a measurement."""
         visitor = self.desk.visitors.of(request)
         note, shown = self.widgets["budget_note"], self.widgets["shown"]
         try:
@@ -167,7 +167,7 @@ class SweepTab:
         return {note: "", shown: change_budgets(visitor, budgets) or gr.skip()}
 
     def pick(self, request: gr.Request, event: gr.EventData) -> Values:
-        """Show a trial, or use its setting on the first tab."""
+        """Show a trial, or use its setting on the Cut out tab."""
         visitor, chosen = self.desk.visitors.of(request), content_of(event)
         updates: dict[str, Any] = {}
         if "use" in chosen:
@@ -190,7 +190,7 @@ class SweepTab:
         """
 
         def work(task: LongTask, runner: QueuedTrialRunner, comparer: Comparer) -> None:
-            # Visitors' cut-outs stay in the page's folder, and are deleted with it.
+            # Thumbnails of visitors' pictures stay in the page's folder, which is deleted on exit.
             thumbnails = self.desk.folder.path / "trial-thumbnails"
             task.sweep = open_sweep(plan, task.folder, runner, comparer, thumbnails=thumbnails)
             task.progress = task.sweep.progress(0.0)
@@ -205,10 +205,10 @@ class SweepTab:
         return self.desk.long_tasks.start(self.desk.folder.new_job(), work)
 
     def _plan(self, values: Values) -> Plan:
-        """Return the plan that the widgets ask for.
+        """Return the plan that the widgets describe.
 
         Raises:
-            SettingsError: a value is wrong, or the sweep is too long for a page.
+            SettingsError: a value is invalid, or the sweep is too long for the page.
         """
         own = by_name(values, self.inputs)
         count, reference = own["trials"], own["reference"] or ""
@@ -233,7 +233,8 @@ class SweepTab:
         """Return a plan with uploaded masks as its reference, if there are any.
 
         Raises:
-            SettingsError: one is not an upload of this page, or not a picture; two have one name.
+            SettingsError: a mask is not an upload of this page, or two have the same name.
+            PictureError: a mask is not a picture.
         """
         if not masks:
             return plan
@@ -257,10 +258,10 @@ class SweepTab:
 
 
 def _check_length(plan: Plan) -> None:
-    """Check that a sweep is short enough for a page.
+    """Check that a sweep is short enough for the page.
 
     Raises:
-        SettingsError: it is not.
+        SettingsError: it has too many trials, or takes too long.
     """
     if plan.count() > MAX_TRIALS:
         raise SettingsError(
@@ -286,7 +287,7 @@ def _check_length(plan: Plan) -> None:
 
 
 def draw_sweep(visitor: Visitor) -> str:
-    """Draw the visitor's sweep; empty if there is none."""
+    """Render the sweep of the visitor; empty if there is none."""
     task = visitor.sweeping
     return (
         ""
@@ -296,12 +297,12 @@ def draw_sweep(visitor: Visitor) -> str:
 
 
 def recommendation_of(task: LongTask, budgets: Budgets) -> Recommendation:
-    """Return what is recommended of a sweep's trials so far."""
+    """Return the recommendation from the trials of a sweep so far."""
     return recommend(task.progress.trials if task.progress else (), budgets)
 
 
 def change_budgets(visitor: Visitor, budgets: Budgets) -> str:
-    """Draw the visitor's sweep under other budgets, and write its files again."""
+    """Render the visitor's sweep with other budgets; rewrite the files of a finished one."""
     task = visitor.sweeping
     if task is not None:
         task.budgets = budgets
@@ -312,13 +313,13 @@ def change_budgets(visitor: Visitor, budgets: Budgets) -> str:
 
 
 def show_trial(visitor: Visitor, number: int) -> None:
-    """Show the card of one of the visitor's trials from now on."""
+    """Select the trial of the visitor's sweep whose card is shown."""
     if visitor.sweeping is not None:
         visitor.sweeping.shown = number
 
 
 def take_trial(visitor: Visitor, number: int) -> Trial | None:
-    """Note that the setting of a trial is used on the first tab; None: no such trial."""
+    """Record that a trial's setting is used on the Cut out tab; None: there is no such trial."""
     task = visitor.sweeping
     trials = task.progress.trials if task is not None and task.progress is not None else ()
     trial = next((trial for trial in trials if trial.number == number), None)
@@ -328,7 +329,7 @@ def take_trial(visitor: Visitor, number: int) -> Trial | None:
 
 
 def write_files(task: LongTask) -> None:
-    """Write the report and the plot beside the trials; a failure is shown on the page."""
+    """Write the report and the plot to the task's folder; a failure is shown on the page."""
     if task.progress is None or not task.progress.trials or task.plan is None:
         return
     found = recommendation_of(task, task.budgets)

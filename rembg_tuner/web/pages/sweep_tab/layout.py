@@ -1,4 +1,4 @@
-"""The widgets of the Sweep tab, and what their values mean."""
+"""The widgets of the Sweep tab, and the conversion of their values."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _THREADS = (1, 2, 4, 8)
 
 
 def lay_out_sweep() -> dict[str, Any]:
-    """Lay out the widgets: left what to sweep and the budgets, right the result.
+    """Lay out the widgets: axes and budgets on the left, the result on the right.
 
     Returns:
-        The widgets by name; `axes` and `budgets` are widgets by name themselves.
+        The widgets by name; `axes` and `budgets` are mappings of widgets by name.
     """
     words = page_words()
     made: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def _files(name: str) -> Any:
 
 
 def _axes(names: Sequence[str]) -> dict[str, Any]:
-    """Create the choices of some axes."""
+    """Create the widgets of axes by name."""
     values = _axis_values()
     return {
         name: gr.CheckboxGroup(
@@ -126,7 +126,7 @@ def _axes(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _axis_values() -> dict[str, tuple[list[Any], list[Any]]]:
-    """Return the values of each axis, and those that are chosen at first."""
+    """Return the values of each axis, and the initially chosen ones."""
     words, machine = page_words(), machine_here()
     engines, usual = _engines(machine)
     usual_formats = [name for name in possible_precisions(usual, machine) if name != "fp16"]
@@ -149,7 +149,7 @@ def _axis_values() -> dict[str, tuple[list[Any], list[Any]]]:
 
 
 def _engines(machine: Machine) -> tuple[list[str], list[str]]:
-    """Return the engines that can be swept on a machine, and those of them with default axes."""
+    """Return the engines that a machine can sweep, and the subset with default axes."""
     specs = [(name, spec) for name, spec in ENGINES.items() if name in machine.engines]
     engines = [name for name, spec in specs if not spec.is_stock]
     return engines, [name for name in engines if ENGINES[name].axes is not None]
@@ -178,7 +178,7 @@ def _budget_fields() -> dict[str, Any]:
 
 
 def read_axes(chosen: Mapping[str, list[Any] | None]) -> dict[str, tuple[Value, ...]]:
-    """Return the chosen axes with their values; `on` and `off` of a switch become booleans."""
+    """Return the chosen axes with their values; `on` and `off` become booleans."""
     return {
         name: tuple(value == "on" for value in values) if type_of(name) is bool else tuple(values)
         for name, values in chosen.items()
@@ -189,16 +189,16 @@ def read_axes(chosen: Mapping[str, list[Any] | None]) -> dict[str, tuple[Value, 
 def read_budgets(
     memory: float | None, time: float | None, agreement: float | None, *, commercial: bool | None
 ) -> Budgets:
-    """Return the budgets of their fields.
+    """Convert the fields of the budgets to Budgets.
 
     Args:
-        memory: MiB; None or 0: any.
-        time: ms; None or 0: any.
+        memory: MiB; None or 0: no limit.
+        time: ms; None or 0: no limit.
         agreement: 0 to 1; None: the default.
         commercial: whether the licence of the model must allow commercial use.
 
     Raises:
-        SettingsError: with every field that is out of range.
+        SettingsError: fields are out of range; the error lists all of them.
     """
     problems = [
         Message("{budget} must be 0 (no limit) or more, got {value:g}", budget=budget, value=value)

@@ -1,4 +1,4 @@
-"""A sweep as HTML: its progress, the plot, the recommendation, one trial, and all of them."""
+"""Render a sweep: its progress, the plot, the recommendation, one trial, and all trials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FILES = {"report.html": "", "trials.csv": "CSV", "trials.json": "JSON", "plot.s
 
 
 def show_count(plan: Plan, language: str) -> str:
-    """Render how many trials a sweep has, about how long it takes, and what is left out."""
+    """Render the number of trials, the expected duration, and what is left out."""
     return render(
         "sweep_count",
         language,
@@ -39,7 +39,7 @@ def show_count(plan: Plan, language: str) -> str:
 
 
 def show_sweep(task: LongTask, found: Recommendation, language: str) -> str:
-    """Render a sweep that is running, or its result."""
+    """Render a running sweep, or its result."""
     trials = task.progress.trials if task.progress else ()
     is_running = task.is_running
     names = differing_knobs([trial.settings for trial in trials])
@@ -73,7 +73,7 @@ def show_sweep(task: LongTask, found: Recommendation, language: str) -> str:
 
 
 def _plot(task: LongTask, trials: Sequence[Trial], found: Recommendation, language: str) -> Markup:
-    """Draw the plot of the trials, with addresses of their small cut-outs."""
+    """Draw the plot of the trials, with links to their thumbnails."""
     small = {trial.number: trial.pictures[0].thumbnail for trial in trials if trial.pictures}
     chosen = None if found.chosen is None else found.chosen.number
     return draw_plot(
@@ -85,13 +85,13 @@ def _plot(task: LongTask, trials: Sequence[Trial], found: Recommendation, langua
 
 
 def _without_foreground(trials: Sequence[Trial]) -> list[str]:
-    """Return the names of the pictures without a clear foreground; they are in no average."""
+    """Return the names of pictures without a clear foreground; averages exclude them."""
     pictures = [picture for trial in trials for picture in trial.pictures]
     return sorted({Path(one.input).name for one in pictures if not one.has_foreground})
 
 
 def _bar(task: LongTask) -> tuple[int, int] | None:
-    """Return maximum and value of the progress bar; None: not known yet."""
+    """Return the maximum and the value of the progress bar; None: not known yet."""
     progress = task.progress
     if progress is None:
         return None
@@ -102,7 +102,7 @@ def _bar(task: LongTask) -> tuple[int, int] | None:
 
 
 def _status(task: LongTask, language: str, *, is_running: bool) -> str:
-    """Return how far a sweep is, or how it ended."""
+    """Return the progress of a running sweep, or how a sweep ended, as text."""
     progress = task.progress
     if is_running:
         return f"{_running_text(task, language)} {_now(task, language)}".strip()
@@ -120,7 +120,7 @@ def _status(task: LongTask, language: str, *, is_running: bool) -> str:
 
 
 def _running_text(task: LongTask, language: str) -> str:
-    """Return how far a running sweep is."""
+    """Return the progress of a running sweep as text."""
     progress = task.progress
     if progress is None:
         return page_text("sweep.reference", language)
@@ -133,7 +133,7 @@ def _running_text(task: LongTask, language: str) -> str:
 
 
 def _now(task: LongTask, language: str) -> str:
-    """Return the setting that is being measured, by the knobs that the sweep varies."""
+    """Return the setting that is being measured as text, with the knobs that the sweep varies."""
     if task.measuring is None:
         return ""
     axes = task.plan.axes if task.plan else {}
@@ -143,7 +143,7 @@ def _now(task: LongTask, language: str) -> str:
 
 
 def _lacks_confirmation(task: LongTask) -> bool:
-    """Return whether a stop kept the best trials from being measured by enough workers."""
+    """Return whether the sweep was stopped before the best trials were fully confirmed."""
     progress, sweep = task.progress, task.sweep
     if not task.is_stopped or progress is None or sweep is None:
         return False
