@@ -58,7 +58,7 @@ def test_the_highest_of_load_and_runs_is_the_settings_peak(tmp_path: Path) -> No
 
 
 def test_a_run_that_was_ended_is_a_lower_bound(tmp_path: Path) -> None:
-    """A terminated run is not counted; a run that completes replaces its bound."""
+    """A terminated run sets a lower bound and is not counted; a completed run is counted."""
     known = Measurements(tmp_path)
     known.note_ended("a", LARGE, 410 * MIB)
     assert known.find_peak("a") == Peak(settings=LARGE, ended_bytes=410 * MIB)

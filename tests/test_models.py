@@ -489,7 +489,7 @@ def test_an_own_file_that_is_not_there_is_told_by_its_path(bare_home: Path, name
 
 
 def test_an_own_file_is_found_by_its_path(bare_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative, upper-case and home paths become absolute; the side is read later from the graph."""
+    """Relative, upper-case and home paths become absolute; the graph determines the side."""
     (bare_home / "own.ONNX").touch()
     monkeypatch.chdir(bare_home)
     for name in ("own.ONNX", "~/own.ONNX", str(bare_home / "own.ONNX")):

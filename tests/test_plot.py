@@ -33,7 +33,7 @@ def trials_of(costs: list[tuple[float, float, float | None]]) -> list[Trial]:
 
 @given(COSTS)
 def test_places_follow_figures(costs: list[tuple[float, float, float | None]]) -> None:
-    """More memory is further right, more time further up, inside the frame; the SVG is valid XML."""
+    """More memory is further right, more time further up, in the frame; the SVG is valid XML."""
     info = lay_out_plot(trials_of(costs), ANY, chosen=None)
     for a in info.points:
         assert 0 < a.x < WIDTH

@@ -45,7 +45,7 @@ SMALL_SWEEP = (
     "-o",
     "sweep",
 )
-# Reads what root may read, writes what anybody may write; its number is in no passwd file.
+# This user can read what root reads and write what every user writes; it has no passwd entry.
 NOBODY = (
     "setpriv",
     "--reuid=12345",
@@ -72,7 +72,7 @@ def run_quietly(folder: Path, words: Sequence[str], *, timeout_s: float = 100) -
     """Run a Python command; check that it contacts no host and writes only to its folders.
 
     Returns:
-        What it printed.
+        Its standard output.
     """
     watched = Watched.under(folder)
     done = watched.run(sys.executable, *words, timeout_s=timeout_s)
@@ -165,7 +165,7 @@ def test_the_page_contacts_nobody(tmp_path: Path) -> None:
     process = watched.start(sys.executable, str(ROOT / "app.py"), "--port", str(port))
     try:
         assert "MiB" in ask_page(f"http://127.0.0.1:{port}")
-        time.sleep(1)  # Gradio's look-ups would be in threads of their own
+        time.sleep(1)  # Gradio would send its requests in other threads
     finally:
         watched.end(process)
     assert_quiet(watched)
@@ -263,7 +263,7 @@ def test_no_folder_called_tilde_is_created(tmp_path: Path, monkeypatch: pytest.M
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", has_none)
-    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))  # the folders are kept by the environment
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))  # the folders are cached per environment
     monkeypatch.chdir(tmp_path)
     entry = read_catalogue()["silueta"]
     assert "at $REMBG_HOME/models/silueta/silueta.onnx" in str(entry.get_text())

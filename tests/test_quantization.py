@@ -116,7 +116,7 @@ def test_how_long_a_search_takes_is_told_and_corrected() -> None:
     )
     assert told[1].endswith(
         "; about 17 min to 40 min left"
-    )  # 18 to 22 candidates, and the 2 s at the end
+    )  # 18 to 22 candidates, and 2 for the whole set
     assert told[2].endswith("; about 32 min to 38 min left")
     assert told[18].endswith("; about 5 min to 12 min left")
     assert told[-1].endswith("; about 3 min left")  # only the whole set of pictures
@@ -237,7 +237,7 @@ def test_a_target_is_from_0_to_1(value: float) -> None:
 
 
 def test_a_matte_is_sure_where_its_foreground_is_opaque() -> None:
-    """The share is that of a clear cut-out, of a uniform grey matte, and of an empty one."""
+    """The share is computed for a clear cut-out, a uniform grey matte and an empty matte."""
     assert sure_share(np.array([[1.0, 0.95, 0.5, 0.0]], np.float32)) == pytest.approx(2 / 3)
     assert sure_share(np.full((2, 2), 0.4, np.float32)) == 0.0
     assert sure_share(np.zeros((2, 2), np.float32)) == 0.0

@@ -275,8 +275,8 @@ def test_a_step_keeps_the_other_budgets_and_is_no_chance() -> None:
     trials = [
         make_trial(0, 150, 0.100, 0.985),
         make_trial(1, 153, 0.099, 0.985),  # 2 % more memory, 1 % less time: noise
-        make_trial(2, 200, 0.070, 0.940),  # faster, with a too low agreement
-        make_trial(3, 320, 0.060, 0.990),  # faster, with too much memory
+        make_trial(2, 200, 0.070, 0.940),  # faster, but the agreement is too low
+        make_trial(3, 320, 0.060, 0.990),  # faster, but over the memory budget
         make_trial(4, 290, 0.080, 0.990),
     ]
     budgets = Budgets(max_memory_bytes=300 * MIB)

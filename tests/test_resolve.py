@@ -97,7 +97,7 @@ def test_what_is_no_model_is_left_to_the_engine(tmp_path: Path, content: bytes) 
 
 
 def test_another_file_with_the_old_ones_time_is_another(tmp_path: Path) -> None:
-    """A replaced file with the old modification time gets a new key; the form of its path does not count."""
+    """A replaced file with the old modification time gets a new key; equal paths share a key."""
     path = tmp_path / "own.onnx"
     path.write_bytes(b"nonsense")
     asked = Settings(model=str(path), engine="openvino")

@@ -197,7 +197,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# What a run tells
+# The result of a run
 
 
 @pytest.mark.parametrize("settings", [ONNX_RUNTIME, OPENVINO], ids=["onnxruntime", "openvino"])
@@ -704,7 +704,7 @@ def test_a_second_thread_is_told_busy(runner: Runner, tmp_path: Path) -> None:
     assert failed(second[0], "busy").stage == "prepare"
 
 
-# Workers that die
+# Workers that crash
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_failed_trial_is_not_asked_again() -> None:
 
 
 def test_the_whole_grid_comes_in_an_order_by_chance() -> None:
-    """Every setting comes once, in random order that depends on the seed only."""
+    """Every setting is proposed once, in a random order that depends only on the seed."""
     grid = list(TRIALS)
     search, asked = WholeGrid(grid, 1), []
     while (settings := search.next()) is not None:
@@ -165,7 +165,7 @@ def test_a_grid_of_nothing_says_why() -> None:
     )
     assert (
         len(make_grid(many, Settings(engine="onnxruntime"), ABLE).settings) <= 16
-    )  # twice is once
+    )  # duplicates count once
     wide = {
         "network_size": tuple(range(64, 2049, 32)),
         "intra_op_threads": tuple(range(256)),

@@ -472,7 +472,7 @@ def test_the_weights_of_a_setting_are_the_files_it_may_run(tmp_path: Path) -> No
 
 
 def test_a_guess_grows_with_the_model_and_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The estimate scales with u2netp at 320 px, at half the side, and with isnet at 1024 px."""
+    """The estimate grows with the side of the network and with the size of the model."""
     monkeypatch.setattr("rembg_tuner.tuning.plan.read_machine", make_machine)
     pictures = (COFFEE, CAT)
 

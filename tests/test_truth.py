@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 PAGE_BYTES = 4096
-# Reads orders, one a line: hold N (touch N bytes and keep them), touch N (touch and let go), burn
-# S.
+# Reads commands, one per line: hold N (allocate N bytes and keep them), touch N (allocate and free
+# N bytes), burn S (use S seconds of CPU time).
 CHILD = f"""
 import mmap, sys, time
 kept = []
@@ -79,7 +79,7 @@ def running_child() -> Iterator[Child]:
 
 @pytest.fixture
 def child() -> Iterator[Child]:
-    """Return a child that holds no memory yet."""
+    """Return a child that has allocated no memory yet."""
     with running_child() as running:
         yield running
 
@@ -125,7 +125,7 @@ def test_a_peak_after_a_heavier_one_is_its_own(child: Child) -> None:
 
 
 def test_a_parents_memory_does_not_show_in_its_child() -> None:
-    """A parent that holds 300 MiB while it starts a child adds nothing to the child's readings."""
+    """A parent that uses 300 MiB while it starts a child adds nothing to the child's readings."""
     size = 300 * MIB
     with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
         for i in range(0, size, PAGE_BYTES):
@@ -224,8 +224,8 @@ def test_a_process_that_is_gone_reads_none() -> None:
 def test_metering_costs_little_cpu(child: Child) -> None:
     """Sampling every 20 ms takes at most 1.5 % of a core, including the wait.
 
-    Waking up alone takes half of that on a slow virtual machine; there it is compared with psutil's
-    own way, in turn.
+    On a slow virtual machine, waking up alone takes half of that. There the meter is compared with
+    psutil, in alternating samples.
     """
     meter, process = Meter(child.pid), psutil.Process(child.pid)
     found: list[tuple[float, float]] = []

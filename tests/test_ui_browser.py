@@ -58,7 +58,7 @@ FLAGS = [
 ]
 RUN_TIMEOUT_MS = 30_000
 REMOVE = "#picture button[aria-label='Remove Image'], #picture button[aria-label='Clear']"
-# A large size makes a run long enough to observe; repeated, also to cancel it or to leave.
+# A large size makes a run long enough to observe; with Repeat, also to cancel it or to leave.
 SLOW_SIZE = "768"
 
 pytestmark = [
@@ -652,7 +652,7 @@ def test_a_picture_taken_away_during_its_run_leaves_the_viewer(
 
 @pytest.mark.slow
 def test_run_takes_what_is_chosen_at_the_click(visitor: Visitor, address: str) -> None:
-    """Run uses the preset and the example chosen just before, however late the responses come."""
+    """Run uses the preset and the example chosen just before, even if the responses are late."""
     page = visitor.come(address)
     visitor.take_example("coffee")
     choose_and_run = """([name, wait]) => {
@@ -990,7 +990,7 @@ def test_number_formats_are_timed_with_a_button(visitor: Visitor, address: str) 
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_model_is_got_with_a_button_and_a_bar(visitor: Visitor, address: str) -> None:
-    """The tab lists models, shows a download's progress, can stop and resume, and reports errors."""
+    """The tab lists models, shows a download's progress, stops and resumes, and reports errors."""
     page = visitor.come(address)
     page.get_by_role("tab", name="Models").click()
     page.wait_for_selector(".rt-models li.rt-here")

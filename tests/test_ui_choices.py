@@ -59,7 +59,7 @@ def test_a_greyed_knob_is_not_looked_at() -> None:
 
 
 def test_numbers_as_a_browser_sends_them() -> None:
-    """Whole floats become integers, an empty field becomes the default, fractions are rejected."""
+    """Whole floats become integers, an empty field the default, a fraction of a thread an error."""
     form = dict(fill_form(preset_settings("balanced")))
     changed = form | {
         "max_side": 512.0,

@@ -152,7 +152,7 @@ def test_knobs_that_focus_does_not_use_are_greyed(
 
 
 def test_a_greyed_knob_is_not_looked_at() -> None:
-    """A typed box stays in the form, and is used only with focus box."""
+    """A typed box remains in the form and is used only with focus box."""
     form = {**fill_form(OFF), "focus_box": "10%,5%,50%,80%", "focus_max_share": 0.1}
     for focus, box, share in (
         ("off", None, 0.2),
