@@ -61,7 +61,7 @@ NETWORK_ENGINES = ["onnxruntime", "openvino"]
 EVERY_ENGINE = [*NETWORK_ENGINES, "ncnn"]
 RAW_MEAN_DIFFERENCE = 0.005
 ALPHA_MEAN_DIFFERENCE = 2.0  # of 255
-LEAST_IOU = 0.985
+MIN_IOU = 0.985
 HALF = 128
 STOCK_TIMEOUT_S = 200  # numba compiles for a minute at rembg's very first import
 TOY_SIDE = 64
@@ -830,7 +830,7 @@ def assert_alike(picture: Path, stock: tuple[Runner, Path], ours: tuple[Runner, 
     difference = float(np.abs(one.astype(np.int16) - other).mean())
     print(f"{picture.name}: mean |difference| {difference:.3f}/255, IoU {iou(one, other):.4f}")  # noqa: T201  # shown with -s: the figures of the README
     assert difference <= ALPHA_MEAN_DIFFERENCE
-    assert iou(one, other) >= LEAST_IOU
+    assert iou(one, other) >= MIN_IOU
     assert not [one for one in own.warnings if one.code == NO_FOREGROUND]
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
 
-_MOST_CHUNK_BYTES = 2**31 - 1
+_MAX_CHUNK_BYTES = 2**31 - 1
 _ROWS = 32  # rows of a strip in tests that set it
 
 
@@ -284,7 +284,7 @@ def test_no_chunk_is_too_long(width: int, height: int) -> None:
     height = max(1, min(height, MAX_PIXELS_IN_STRIPS // width))
     rows = rows_per_strip(width * 4, height)
     assert 1 <= rows <= height
-    assert _most_deflated(rows * (1 + width * 4)) <= _MOST_CHUNK_BYTES
+    assert _most_deflated(rows * (1 + width * 4)) <= _MAX_CHUNK_BYTES
 
 
 def _most_deflated(n: int) -> float:

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rembg_tuner.web.pages.page_folder import (
-    LEAST_AGE_S,
-    MOST_AGE_S,
+    MIN_AGE_S,
+    MAX_AGE_S,
     PageFolder,
 )
 
@@ -48,9 +48,9 @@ def test_what_is_older_than_an_hour_goes(tmp_path: Path) -> None:
     """An old file is removed, and its folder when it is empty and as old."""
     with PageFolder(tmp_path) as folder:
         old, new = folder.new_job(), folder.new_job()
-        gone = put(old, "a.png", age_s=MOST_AGE_S + 1)
-        kept = put(new, "b.png", age_s=MOST_AGE_S - 1)
-        os.utime(old, (NOW_S - MOST_AGE_S - 1,) * 2)
+        gone = put(old, "a.png", age_s=MAX_AGE_S + 1)
+        kept = put(new, "b.png", age_s=MAX_AGE_S - 1)
+        os.utime(old, (NOW_S - MAX_AGE_S - 1,) * 2)
         folder.sweep(NOW_S)
         assert (gone.exists(), kept.exists()) == (False, True)
         folder.sweep(NOW_S + 2**31)
@@ -64,7 +64,7 @@ def test_the_oldest_go_until_the_rest_fits(tmp_path: Path, files: list[tuple[int
 
     The oldest files are removed first.
     """
-    with PageFolder(tmp_path, most_bytes=6000) as folder:
+    with PageFolder(tmp_path, max_bytes=6000) as folder:
         made = [
             put(folder.path, f"{i}.png", age_s=age, size=size)
             for i, (age, size) in enumerate(files)
@@ -72,7 +72,7 @@ def test_the_oldest_go_until_the_rest_fits(tmp_path: Path, files: list[tuple[int
         folder.sweep(NOW_S)
         kept = [i for i, path in enumerate(made) if path.exists()]
         total = sum(files[i][1] for i in kept)
-        assert total <= 6000 or all(files[i][0] <= LEAST_AGE_S for i in kept)
+        assert total <= 6000 or all(files[i][0] <= MIN_AGE_S for i in kept)
         gone_ages = [files[i][0] for i in range(len(files)) if i not in kept]
         assert all(age >= max((files[i][0] for i in kept), default=0) for age in gone_ages)
 
@@ -81,7 +81,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     """A link out of the folder is removed like a file, and its target remains."""
     outside = tmp_path / "outside"
     outside.mkdir()
-    precious = put(outside, "precious", age_s=10 * MOST_AGE_S)
+    precious = put(outside, "precious", age_s=10 * MAX_AGE_S)
     with PageFolder(tmp_path) as folder:
         (folder.path / "link").symlink_to(outside)
         folder.sweep(NOW_S)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TABS = ("cut", "compare", "sweep", "deploy", "models", "system")
 WIDTHS = ((1440, 900), (390, 844))
-LEAST_TARGET_PX = 24
+MIN_TARGET_PX = 24
 STUDY_TIMEOUT_MS = 120_000
 # Every element that takes a click or a key, with its box; the label of an input takes clicks too.
 SMALL = """(least) => [...document.querySelectorAll(
@@ -174,7 +174,7 @@ def test_every_target_is_large_enough(english: Page, size: tuple[int, int]) -> N
     small: dict[str, Any] = {}
     for name in TABS:
         open_tab(english, name)
-        small[name] = english.evaluate(SMALL, LEAST_TARGET_PX)
+        small[name] = english.evaluate(SMALL, MIN_TARGET_PX)
         assert english.evaluate("() => document.documentElement.scrollWidth") == size[0]
     assert {name: told for name, told in small.items() if told} == {}
 

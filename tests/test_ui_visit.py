@@ -33,7 +33,7 @@ from rembg_tuner.web.pages.failures import show_hint, show_problem
 from rembg_tuner.web.pages.picture_runs import NO_PICTURE
 from rembg_tuner.web.pages.templating import render
 from rembg_tuner.web.pages.visit import (
-    MOST_RUNS,
+    MAX_RUNS,
     Turn,
     Visit,
     Waited,
@@ -124,15 +124,15 @@ def test_turns_are_numbered_and_the_newest_is_shown() -> None:
     assert visit.current.number == 3
 
 
-@given(st.integers(min_value=1, max_value=MOST_RUNS), st.integers(min_value=1, max_value=30))
+@given(st.integers(min_value=1, max_value=MAX_RUNS), st.integers(min_value=1, max_value=30))
 def test_the_oldest_goes_first_but_never_the_baseline(pinned: int, more: int) -> None:
     """A visit has a maximum of turns, and a pinned one is kept."""
-    visit = visit_of(*(turn() for _ in range(MOST_RUNS))).pin(pinned)
+    visit = visit_of(*(turn() for _ in range(MAX_RUNS))).pin(pinned)
     for _ in range(more):
         visit = visit.add(turn())
-    assert len(visit.turns) == MOST_RUNS
+    assert len(visit.turns) == MAX_RUNS
     assert visit.baseline is not None
-    assert visit.turns[-1].number == MOST_RUNS + more
+    assert visit.turns[-1].number == MAX_RUNS + more
 
 
 def test_a_pin_is_taken_off_by_the_same_button() -> None:

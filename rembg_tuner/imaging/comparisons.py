@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COMPARED_SIDE = 1024  # px, the longest; mattes come from networks of 320 to 1024 px
 THUMBNAIL_SIDE = 240
 _RGBA_BANDS = 4
-_MOST_STRETCH = 0.01  # of a side: what rounding to whole pixels changes, and more
+_MAX_STRETCH = 0.01  # of a side: what rounding to whole pixels changes, and more
 # Colour-blind-safe: what the cut-out has too much is blue, what it lacks is orange.
 _EXTRA, _MISSING = (0, 114, 178), (213, 94, 0)
 _NOTHING, _SHADOW = (
@@ -155,7 +155,7 @@ def another_shape(mask: Path, picture: Path) -> Message | None:
     """
     ours, theirs = read_header(mask), read_header(picture)
     wanted = ours.width * theirs.height / theirs.width
-    if abs(ours.height - wanted) <= max(1.0, _MOST_STRETCH * wanted):
+    if abs(ours.height - wanted) <= max(1.0, _MAX_STRETCH * wanted):
         return None
     return Message(
         "the mask {mask} has {mask_width} x {mask_height} px, which is another shape than the"

@@ -20,7 +20,7 @@ import numpy as np
 from rembg_tuner.base.boxes import Area, Box
 from rembg_tuner.imaging.components import components_of, enclosed
 from rembg_tuner.imaging.lanczos import lanczos_kernel
-from rembg_tuner.imaging.matte import LEAST_FOREGROUND, PictureMatte, PlacedMatte, scale_to_matte
+from rembg_tuner.imaging.matte import MIN_FOREGROUND, PictureMatte, PlacedMatte, scale_to_matte
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -105,7 +105,7 @@ def find_subject(first: Channel, picture: Box) -> Subject:
         first: float32 (h, w), the raw foreground.
         picture: the whole picture's box.
     """
-    if float(first.max()) <= LEAST_FOREGROUND:
+    if float(first.max()) <= MIN_FOREGROUND:
         return Subject(groups=(), box=None, share=None)
     found = components_of(scale_to_matte(first) > _FOREGROUND)
     h, w = first.shape
@@ -188,7 +188,7 @@ def _look_at(
     if group.grown(_SHARE_MARGIN, picture).pixels > max_share * picture.pixels:
         return first, "too_large"
     answer = yield near
-    if float(answer.max()) < LEAST_FOREGROUND:
+    if float(answer.max()) < MIN_FOREGROUND:
         return first, "faint"
     second = _placed(answer, near, picture)
     return (first, "differs") if _differs(matte, second) else (second, "second")

@@ -246,12 +246,12 @@ def check_pixels(path: Path, width: int, height: int, limit: int) -> None:
         raise PictureTooLargeError(
             Message(
                 "{path} has {width} x {height} px ({megapixels:,.0f} MP), more than the"
-                " {most_megapixels:,.0f} MP allowed for this kind; scale it down first",
+                " {max_megapixels:,.0f} MP allowed for this kind; scale it down first",
                 path=path,
                 width=width,
                 height=height,
                 megapixels=width * height / 1e6,
-                most_megapixels=limit / 1e6,
+                max_megapixels=limit / 1e6,
             )
         )
 

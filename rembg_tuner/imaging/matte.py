@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.uint8]  # (h, w) in 0..255
 
 
-LEAST_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
+MIN_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
 _CHUNK_COLUMNS = 128  # enlarged at a time, so that no wide table of weights is made
 
 
@@ -97,7 +97,7 @@ def scale_to_matte(raw: Channel) -> Matte:
 def foreground_warning(raw: Channel) -> Message | None:
     """Return a warning where the network saw no clear foreground, which stretching would hide."""
     high = float(raw.max())
-    if high >= LEAST_FOREGROUND:
+    if high >= MIN_FOREGROUND:
         return None
     return Message(
         "no clear foreground: the network's strongest answer is {high:.2f} of 1, so the cut-out is"

@@ -32,7 +32,7 @@ _CHANNELS = 3
 _DOMAIN, _VERSION = 1, 2  # fields of OperatorSetIdProto
 _NUMBER, _BYTES = 0, 2  # protobuf's kinds of fields
 _FIXED_BYTES = {1: 8, 5: 4}
-_MOST_OPSET_BYTES = 1024  # a domain's name and a number
+_MAX_OPSET_BYTES = 1024  # a domain's name and a number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ def _fields(file: BinaryIO) -> Iterator[tuple[int, int | bytes]]:
         field, kind = key >> 3, key & 7
         if kind == _BYTES:
             length = _varint(file) or 0
-            if length > _MOST_OPSET_BYTES:
+            if length > _MAX_OPSET_BYTES:
                 file.seek(length, io.SEEK_CUR)
             else:
                 yield field, file.read(length)

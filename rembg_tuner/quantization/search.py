@@ -12,7 +12,7 @@ from rembg_tuner.base.messages import Message
 from rembg_tuner.base.units import format_guess_range
 
 _STRETCHES = 12  # approximately the number of stages of U2-Net
-_MOST_LEFT_OUT = 12
+_MAX_LEFT_OUT = 12
 _LOOKED_INTO = 4  # the worst stretches, whose convolutions are tried one by one
 
 
@@ -164,7 +164,7 @@ def find_left_out(
     last, stretches = convolutions[-1], _stretches(convolutions[:-1])
     looked_into = sum(len(names) for names in stretches[:_LOOKED_INTO])
     ranking = 2 + len(stretches) + looked_into  # candidates before the first is left out
-    most = ranking + min(_MOST_LEFT_OUT, looked_into + 1)
+    most = ranking + min(_MAX_LEFT_OUT, looked_into + 1)
     number = count(1)
     tell(
         f"about {pace.left_text(1, most)} in all, for 1 to {most} candidates and the whole set of"
@@ -176,8 +176,8 @@ def find_left_out(
         agreement, done = judge(left_out), next(number)
         pace.spent_s.append(pace.clock() - started)
         is_last = target.is_met(agreement) and (done == 1 or done > ranking)
-        least_left = max(1, ranking + 1 - done)
-        left = pace.left_text(0, 0) if is_last else pace.left_text(least_left, most - done)
+        min_left = max(1, ranking + 1 - done)
+        left = pace.left_text(0, 0) if is_last else pace.left_text(min_left, most - done)
         tell(f"candidate {done} of at most {most}, {called}: {_text(agreement)}; about {left} left")
         return agreement
 
@@ -201,7 +201,7 @@ def find_left_out(
         for name in in_order
     ]
     best, best_count = everything, 0
-    for i in range(1, min(_MOST_LEFT_OUT, len(ranked)) + 1):
+    for i in range(1, min(_MAX_LEFT_OUT, len(ranked)) + 1):
         agreement = try_one(
             f"{i} left out, {ranked[i - 1].node} the last", [one.node for one in ranked[:i]]
         )

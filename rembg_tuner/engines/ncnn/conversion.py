@@ -19,7 +19,7 @@ from rembg_tuner.models.spec import SIDE_COMMENT
 if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import RawOutput
 
-_MOST_DIFFERENCE = 0.01  # of the answer's range, on noise; fp32 engines are some 1e-5 apart
+_MAX_DIFFERENCE = 0.01  # of the answer's range, on noise; fp32 engines are some 1e-5 apart
 _PNNX_TIMEOUT_S = 600.0
 
 
@@ -76,7 +76,7 @@ def _check_answer(network: Path, reference: RawOutput, source: Path, side: int) 
         EngineError: it answers otherwise.
     """
     difference = answer_difference(probe(network, side=side), reference)
-    if difference > _MOST_DIFFERENCE:
+    if difference > _MAX_DIFFERENCE:
         raise EngineError(
             Message(
                 "what pnnx made of {path} for ncnn answers otherwise than the model itself does (by"

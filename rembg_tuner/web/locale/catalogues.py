@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent
 # Language tag, as browsers send it, and the language's own name. The first is the source language.
 LANGUAGES: dict[str, str] = {"en": "English", "zh-CN": "中文"}
 SOURCE = next(iter(LANGUAGES))
-_MOST_LETTERS = 2000  # the part of a header that is read
+_MAX_LETTERS = 2000  # the part of a header that is read
 
 
 def po_file(language: str) -> Path:
@@ -49,7 +49,7 @@ def language_of(text: str | None) -> str:
     ('zh-CN', 'zh-CN', 'en')
     """
     wishes: list[tuple[float, str]] = []
-    for part in (text or "")[:_MOST_LETTERS].split(","):
+    for part in (text or "")[:_MAX_LETTERS].split(","):
         tag, _, weight = part.lower().partition(";")
         found = _language_like(tag.strip())
         if found:

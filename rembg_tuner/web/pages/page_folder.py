@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-MOST_BYTES = 2048 * MIB
-MOST_AGE_S = 3600.0
-LEAST_AGE_S = 120.0  # a younger file may still be in use
+MAX_BYTES = 2048 * MIB
+MAX_AGE_S = 3600.0
+MIN_AGE_S = 120.0  # a younger file may still be in use
 SWEEP_EVERY_S = 60.0
 _STARTED_AT_S = time.time()  # from the clock of file timestamps
 _PREFIX = "rembg-tuner-page-"
@@ -50,12 +50,12 @@ class _File:
 class PageFolder:
     """A folder of this process, mode 0700, removed on exit; a context manager."""
 
-    def __init__(self, parent: Path | None = None, *, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, parent: Path | None = None, *, max_bytes: int = MAX_BYTES) -> None:
         """Create the folder, and remove the folders of servers that no longer run.
 
         Args:
             parent: the parent folder; None: the system's temporary folder.
-            most_bytes: maximum size of all files; above it, the oldest files are deleted.
+            max_bytes: maximum size of all files; above it, the oldest files are deleted.
 
         Raises:
             OSError: the folder cannot be created.
@@ -64,7 +64,7 @@ class PageFolder:
         _remove_orphans(parent)
         self.path = parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
         self.path.mkdir(mode=0o700)
-        self._most_bytes = most_bytes
+        self._most_bytes = max_bytes
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -135,12 +135,12 @@ class PageFolder:
         files = sorted(_files(self.path, now_s), key=lambda file: -file.age_s)
         total = sum(file.bytes for file in files)
         for file in files:
-            is_over = total > self._most_bytes and file.age_s > LEAST_AGE_S
-            if file.age_s > MOST_AGE_S or is_over:
+            is_over = total > self._most_bytes and file.age_s > MIN_AGE_S
+            if file.age_s > MAX_AGE_S or is_over:
                 file.path.unlink(missing_ok=True)
                 total -= file.bytes
         for folder in sorted(self.path.rglob("*"), reverse=True):
-            if folder.is_dir() and not folder.is_symlink() and _age_s(folder, now_s) > MOST_AGE_S:
+            if folder.is_dir() and not folder.is_symlink() and _age_s(folder, now_s) > MAX_AGE_S:
                 _remove_if_empty(folder)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
     from rembg_tuner.web.pages.visitors import Original
 
-MOST_RUNS = 50  # per visit; above it, the oldest turn that is not pinned is dropped
+MAX_RUNS = 50  # per visit; above it, the oldest turn that is not pinned is dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +227,7 @@ class Visit:
     def add(self, turn: Turn) -> Visit:
         """Add a turn and show it; above the limit the oldest unpinned turn is dropped."""
         turns = [*self.turns, replace(turn, number=self.made + 1)]
-        if len(turns) > MOST_RUNS:
+        if len(turns) > MAX_RUNS:
             oldest = next(i for i in range(len(turns)) if turns[i].number != self.pinned)
             del turns[oldest]
         return replace(self, turns=tuple(turns), shown=self.made + 1, made=self.made + 1)
