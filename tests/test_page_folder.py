@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rembg_tuner.web.pages.page_folder import (
-    MIN_AGE_S,
     MAX_AGE_S,
+    MIN_AGE_S,
     PageFolder,
 )
 
