@@ -1,1 +1,1 @@
-"""Pixels in and out, moved by libvips in strips; the only room that imports pyvips."""
+"""Read and write pictures with libvips, in strips; the only package that imports pyvips."""

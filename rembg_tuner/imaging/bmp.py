@@ -1,8 +1,8 @@
-"""Read BMP files, for which libvips has no reader: the header, then the pixels strip by strip.
+"""Read BMP files, which libvips does not support: the header, then the pixels strip by strip.
 
-Of Windows (BITMAPINFOHEADER to V5) and OS/2 (1 and 2), with 1 to 32 bits a pixel, colour masks and
-RLE; run-length codes are decoded whole. Source: Microsoft, "Bitmap Storage" and "BITMAPV5HEADER
-structure".
+Supported are Windows files (BITMAPINFOHEADER to V5) and OS/2 files (1 and 2), with 1 to 32 bits per
+pixel, colour masks and RLE. Run-length encoded files are decoded whole. Source: Microsoft, "Bitmap
+Storage" and "BITMAPV5HEADER structure".
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FILE_HEADER_BYTES = 14
 _OS2_1, _OS2_2 = (12,), (16, 64)
 _WINDOWS = (40, 52, 56, 108, 124)
 _V5_BYTES = 124
-_MASKS_FROM = 52  # header bytes from which three masks stand in it; from 56 on a fourth, of alpha
+_MASKS_FROM = 52  # bytes; such headers contain three masks, and from 56 bytes on one for alpha
 _BITS = (1, 2, 4, 8, 16, 24, 32)
 _PLAIN, _MASKS, _ALPHA_MASKS = 0, 3, 6  # compressions
 _RUN_LENGTH: dict[tuple[int, int], Storage] = {(1, 8): "rle8", (2, 4): "rle4"}
@@ -49,23 +49,23 @@ _REFUSED = {3: "Huffman", 4: "JPEG", 5: "PNG", 11: "CMYK", 12: "CMYK", 13: "CMYK
 _DEFAULT_MASKS = {16: (0x7C00, 0x03E0, 0x001F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 _MAX_SIDE = 2**31 - 1
 _EMBEDDED = b"DEBM"  # "MBED", little-endian
-_END_OF_LINE, _DELTA = 0, 2  # of a run-length code
+_END_OF_LINE, _DELTA = 0, 2  # escape codes of RLE
 _END_CODE = b"\0\1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BmpPicture:
-    """A BMP that can be read.
+    """The header of a supported BMP.
 
     Attributes:
         width, height: px.
         is_bottom_up: the first row of the file is the picture's last.
-        bits: of a pixel.
-        storage: plain rows, or one of the run-length codes.
-        masks: of red, green, blue and alpha; alpha's is 0 where there is none. Used with 16 and 32
+        bits: per pixel.
+        storage: plain rows, or the kind of run-length encoding.
+        masks: of red, green, blue and alpha; alpha's is 0 if there is no alpha. Used with 16 and 32
             bits.
         palette: red, green, blue of each colour; empty with 16 bits and more.
-        offset: where the pixels begin in the file.
+        offset: of the pixels in the file, bytes.
         profile: the ICC profile of a version 5 header; empty: none.
     """
 
@@ -81,12 +81,12 @@ class BmpPicture:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row's pixels."""
+        """Return the size of a row's pixels, bytes."""
         return (self.width * self.bits + 7) // 8
 
     @property
     def stride(self) -> int:
-        """Bytes from row to row: whole words of 32 bits."""
+        """Return the distance between rows, bytes; a multiple of 4."""
         return -(-self.row_bytes // 4) * 4
 
 
@@ -94,7 +94,8 @@ def read_bmp(path: Path, file: PictureFile) -> BmpPicture:
     """Read the header and the palette.
 
     Raises:
-        PictureError: it is damaged, or of a kind that is not read.
+        PictureError: they are damaged, or of an unsupported kind.
+        PictureTooLargeError: the picture has more than `MAX_PIXELS_IN_STRIPS`.
     """
     size = int.from_bytes(file.read_at(FILE_HEADER_BYTES, 4), "little")
     header = file.read_at(FILE_HEADER_BYTES, size) if size in BMP_HEADER_BYTES else b""
@@ -128,10 +129,10 @@ def read_bmp(path: Path, file: PictureFile) -> BmpPicture:
 
 
 def _storage(path: Path, compression: int, bits: int, *, is_os2: bool) -> Storage:
-    """Tell how the pixels are stored.
+    """Return how the pixels are stored.
 
     Raises:
-        PictureError: in a way that is not read.
+        PictureError: in an unsupported way.
     """
     if (compression, bits) in _RUN_LENGTH:
         return _RUN_LENGTH[compression, bits]
@@ -153,10 +154,10 @@ def _storage(path: Path, compression: int, bits: int, *, is_os2: bool) -> Storag
 def _masks(
     path: Path, file: PictureFile, header: bytes, compression: int
 ) -> tuple[tuple[int, int, int, int], int]:
-    """Read the colour masks, and tell how many bytes they take after the header.
+    """Read the colour masks, and return them and the bytes they occupy after the header.
 
     Raises:
-        PictureError: they are none.
+        PictureError: the masks are invalid.
     """
     bits = int.from_bytes(header[14:16], "little")
     if len(header) not in _WINDOWS or compression not in (_MASKS, _ALPHA_MASKS):
@@ -172,13 +173,13 @@ def _masks(
 
 
 def _is_run(mask: int) -> bool:
-    """Return whether a mask's ones stand side by side; 0 is such a mask."""
+    """Return whether a mask's ones are adjacent; True for 0."""
     low = mask & -mask
     return mask & (mask + low) == 0
 
 
 def _palette_bytes(header: bytes, bits: int) -> int:
-    """Count the bytes that the palette should have."""
+    """Return the size of the palette according to the header, bytes."""
     if bits > 8:
         return 0
     used = int.from_bytes(header[32:36], "little") if len(header) >= 40 else 0
@@ -187,7 +188,7 @@ def _palette_bytes(header: bytes, bits: int) -> int:
 
 
 def _palette(file: PictureFile, header: bytes, bits: int, begin: int, offset: int) -> bytes:
-    """Read the palette as red, green, blue; colours that are not there are black."""
+    """Read the palette as red, green, blue; missing colours are black."""
     if bits > 8:
         return b""
     length = _palette_bytes(header, bits)
@@ -200,7 +201,7 @@ def _palette(file: PictureFile, header: bytes, bits: int, begin: int, offset: in
 
 
 def _profile(file: PictureFile, header: bytes) -> bytes:
-    """Read the ICC profile that a version 5 header embeds; empty: none, or none of RGB."""
+    """Read the ICC profile in a version 5 header; empty: no profile, or not an RGB profile."""
     if len(header) < _V5_BYTES or header[56:60] != _EMBEDDED:
         return b""
     start, length = struct.unpack("<II", header[112:120])
@@ -211,10 +212,16 @@ def _profile(file: PictureFile, header: bytes) -> bytes:
 
 
 class BmpRows:
-    """A BMP of which any rows can be had without the others."""
+    """A BMP whose rows can be read in any order."""
 
     def __init__(self, file: PictureFile, picture: BmpPicture, *, has_alpha: bool) -> None:
-        """Read nothing yet: a run-length code is decoded when its first rows are asked for."""
+        """Open the pixels; run-length codes are decoded when rows are first requested.
+
+        Args:
+            file: the file; it may be closed afterwards.
+            picture: its header.
+            has_alpha: return RGBA instead of RGB.
+        """
         self.width, self.height = picture.width, picture.height
         self.bands = 4 if has_alpha else 3
         self._picture = picture
@@ -224,7 +231,7 @@ class BmpRows:
         self._indices: Lines | None = None
 
     def rows(self, top: int, bottom: int) -> Pixels:
-        """Return rows `top` to `bottom`, the last not included: uint8 (rows, width, bands)."""
+        """Return rows `top` to `bottom`, exclusive: uint8 (rows, width, bands)."""
         first, last = top, bottom
         if self._picture.is_bottom_up:
             first, last = self.height - bottom, self.height - top
@@ -234,7 +241,7 @@ class BmpRows:
         return np.ascontiguousarray(self._colours(lines))
 
     def _lines(self, first: int, last: int) -> Lines:
-        """Read rows in the order of the file."""
+        """Return rows `first` to `last`, exclusive, in the order of the file."""
         if self._picture.storage != "rows":
             if self._indices is None:
                 self._indices = _decode_runs(self._descriptor, self._picture)[0]
@@ -243,11 +250,11 @@ class BmpRows:
         block = os.pread(
             self._descriptor, (last - first) * stride, self._picture.offset + first * stride
         )
-        block = block.ljust((last - first) * stride, b"\0")  # padding that the end lacks
+        block = block.ljust((last - first) * stride, b"\0")  # the last row's padding may be missing
         return np.frombuffer(block, np.uint8).reshape(last - first, stride)
 
     def _colours(self, lines: Lines) -> Pixels:
-        """Turn rows of the file into colours."""
+        """Convert rows of the file to colours: uint8 (rows, width, bands)."""
         bits, width = self._picture.bits, self.width
         colours: Pixels
         if bits == 24:
@@ -263,7 +270,7 @@ class BmpRows:
 
 
 def _unpack(lines: Lines, bits: int, width: int) -> Lines:
-    """Spread pixels of 1, 2, 4 or 8 bits, the highest first, over bytes."""
+    """Convert pixels of 1, 2, 4 or 8 bits, highest bits first, to one byte each."""
     if bits == 8:
         return lines[:, :width]
     if bits == 1:
@@ -275,7 +282,7 @@ def _unpack(lines: Lines, bits: int, width: int) -> Lines:
 
 
 def _channel(values: npt.NDArray[np.unsignedinteger], mask: int) -> Lines:
-    """Take a channel out of whole pixels and scale it to 0..255; a mask of 0 gives 0."""
+    """Extract a channel from whole pixels and scale it to 0 to 255; a mask of 0 gives 0."""
     channel: Lines
     if not mask:
         return np.zeros(values.shape, np.uint8)
@@ -293,13 +300,13 @@ def _channel(values: npt.NDArray[np.unsignedinteger], mask: int) -> Lines:
 
 
 def inspect_bmp(path: Path, file: PictureFile) -> FileView:
-    """Read a BMP's header, and make sure that all rows are there.
+    """Read a BMP's header, and check that all rows are present.
 
-    A run-length code is left to `settle_bmp`.
+    Run-length encoded files are checked by `settle_bmp`.
 
     Raises:
-        PictureError: it is damaged, of a kind that is not read, or pixels are missing.
-        PictureTooLargeError: it has more pixels than any picture may.
+        PictureError: the file is damaged, of an unsupported kind, or pixels are missing.
+        PictureTooLargeError: it has more than `MAX_PIXELS_IN_STRIPS`.
     """
     picture = read_bmp(path, file)
     if picture.storage != "rows":
@@ -317,11 +324,13 @@ def inspect_bmp(path: Path, file: PictureFile) -> FileView:
     return FileView(bmp=picture, is_cut=is_cut, warnings=warnings)
 
 
-def settle_bmp(path: Path, file: PictureFile, view: FileView) -> FileView | None:  # noqa: ARG001  # as of other formats
-    """Decode a run-length code that does not end as it should.
+def settle_bmp(path: Path, file: PictureFile, view: FileView) -> FileView | None:  # noqa: ARG001
+    """Decode a run-length encoded file that does not end with the end code.
+
+    `path` is unused; the functions of other formats need it.
 
     Returns:
-        The view, no longer as that of a file that was cut where only bytes follow the end; None:
+        The view, no longer marked as truncated if only extra bytes follow the end code; None:
         pixels are missing.
     """
     if view.bmp is None or view.bmp.storage == "rows":
@@ -333,7 +342,10 @@ def settle_bmp(path: Path, file: PictureFile, view: FileView) -> FileView | None
 
 
 def _has_opacity(file: PictureFile, picture: BmpPicture) -> bool:
-    """Return whether any pixel's alpha is above 0; read up to the first strip that has one."""
+    """Return whether any pixel's alpha is above 0.
+
+    It reads up to the first strip with such a pixel.
+    """
     rows = BmpRows(file, picture, has_alpha=True)
     return any(
         rows.rows(top, min(picture.height, top + STRIP_ROWS))[..., 3].any()
@@ -342,7 +354,7 @@ def _has_opacity(file: PictureFile, picture: BmpPicture) -> bool:
 
 
 def open_bmp(file: PictureFile, picture: BmpPicture) -> pyvips.Image:
-    """Open a BMP for one pass from top to bottom: 8-bit RGB, or RGBA where it has an alpha mask."""
+    """Open a BMP for one pass from top to bottom: 8-bit RGB, or RGBA if it has an alpha mask."""
     image = open_rows(BmpRows(file, picture, has_alpha=bool(picture.masks[3])))
     if picture.profile:
         image = image.copy()
@@ -351,11 +363,11 @@ def open_bmp(file: PictureFile, picture: BmpPicture) -> pyvips.Image:
 
 
 def _decode_runs(descriptor: int, picture: BmpPicture) -> tuple[Lines, bool, bool]:
-    """Decode RLE4 or RLE8; pixels that are left out have colour 0.
+    """Decode RLE4 or RLE8; skipped pixels have colour 0.
 
     Returns:
-        Indices (h, w) in the order of the file; whether the code says where it ends; whether it
-        came to the last pixel.
+        Indices, uint8 (h, w), in the order of the file; whether the end code was found; whether
+        the last pixel was reached.
     """
     width, height = picture.width, picture.height
     size = os.fstat(descriptor).st_size
@@ -384,7 +396,8 @@ def _decode_runs(descriptor: int, picture: BmpPicture) -> tuple[Lines, bool, boo
 def _run(code: bytes, i: int, bits: int) -> tuple[bytes, int]:
     """Decode the run whose two bytes end at `i`.
 
-    Indices, and how many bytes of the code follow for them.
+    Returns:
+        Its colour indices, and the number of further bytes of the code that it uses.
     """
     count, value = code[i - 2], code[i - 1]
     if count and bits == 8:

@@ -1,10 +1,10 @@
-"""The chunks of PNG and WebP files: which of them a decoder is shown, and whether the end is there.
+"""Choose the chunks of PNG and WebP files that a decoder reads, and detect truncated files.
 
-Chunks are stepped over by their lengths. PNG (third edition, W3C 2025, chapters 5, 8 and 11): only
-a colour profile is inflated, and no more of it than is allowed. Where there is more than a little
-text, none is shown: a decoder inflates all of it, and a few hundred KiB can hold gigabytes. WebP
-(RFC 9649): libwebp refuses a file that is shorter than its header says. Where what is missing lies
-after the pixels, the file is shown without its last chunk.
+Chunks are skipped by their lengths. PNG (third edition, W3C 2025, chapters 5, 8 and 11): only a
+colour profile is inflated, up to a limit. If there is more than a little text, all of it is left
+out: a decoder inflates all text, and a few hundred KiB can contain gigabytes. WebP (RFC 9649):
+libwebp rejects a file that is shorter than its header says. If only data after the pixels is
+missing, the last chunk is left out.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MAX_COLOUR_BYTES = 64
 _IEND = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 _BLOCK_BYTES = 2**16
 _ZLIB_HEADER_BYTES = 2
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
-# Adam7's passes: first column and row, step across and down
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
+# Adam7's passes: first column and row, horizontal and vertical step
 _PASSES = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -66,9 +66,9 @@ class _Chunk:
 
     Attributes:
         name: its type.
-        start: where its data begins in the file.
+        start: offset of its data in the file.
         length: of its data, bytes.
-        is_whole: the file holds all of it, its check sum too.
+        is_whole: the file contains all of it, including the checksum.
         is_skippable: pixels, orientation and colours are the same without it.
     """
 
@@ -82,7 +82,7 @@ class _Chunk:
 def _too_large(
     chunks: list[_Chunk], limits: dict[bytes, tuple[int, Message]]
 ) -> dict[bytes, Message]:
-    """Return the warning for each name whose chunks are longer than its limit, bytes."""
+    """Return a warning for each name whose chunks together exceed its limit, bytes."""
     return {
         name: warning
         for name, (limit, warning) in limits.items()
@@ -93,21 +93,24 @@ def _too_large(
 def _choose(
     chunks: list[_Chunk], left_out: Mapping[bytes, object], *, is_costly: bool
 ) -> list[_Chunk]:
-    """Return the chunks that are shown: none of some names, and no skippable ones if costly."""
+    """Return the chunks that a decoder reads.
+
+    Chunks named in `left_out` are dropped, and skippable chunks too if `is_costly`.
+    """
     return [
         one for one in chunks if one.name not in left_out and not (is_costly and one.is_skippable)
     ]
 
 
 def inspect_png(path: Path, file: PictureFile) -> FileView:
-    """Choose the chunks that a decoder is shown, and read what they say about colour.
+    """Choose the chunks that a decoder reads, and read the colour definition.
 
     Raises:
         PictureError: there are more chunks than a picture needs, or its colours are not supported.
     """
     chunks = list(_png_chunks(path, file))
     if not chunks or chunks[0].name != b"IHDR":
-        return views.WHOLE_FILE  # libvips reports what is wrong
+        return views.WHOLE_FILE  # libvips reports the error
     left_out = _too_large(chunks, _PNG_LIMITS)
     profile = _profile(file, chunks)
     if len(profile) > views.MAX_PROFILE_BYTES:
@@ -124,10 +127,10 @@ def inspect_png(path: Path, file: PictureFile) -> FileView:
 
 
 def _png_chunks(path: Path, file: PictureFile) -> Iterator[_Chunk]:
-    """List the chunks up to IEND, to the file's end, or to what is no chunk.
+    """List the chunks up to IEND, the file's end, or the first invalid chunk.
 
     Raises:
-        PictureError: there are too many.
+        PictureError: there are too many, or the file is in Apple's form of PNG (CgBI).
     """
     offset = _SIGNATURE_BYTES
     for _ in range(_MAX_PNG_CHUNKS):
@@ -159,7 +162,7 @@ def _png_chunks(path: Path, file: PictureFile) -> Iterator[_Chunk]:
 
 
 def _before_pixels(chunks: list[_Chunk]) -> Iterator[_Chunk]:
-    """List the chunks before the first of the pixels', where what is said of colour must stand."""
+    """List the chunks before the first IDAT; colour chunks are valid only there."""
     for one in chunks:
         if one.name == b"IDAT":
             return
@@ -167,7 +170,7 @@ def _before_pixels(chunks: list[_Chunk]) -> Iterator[_Chunk]:
 
 
 def _colour_chunks(file: PictureFile, chunks: list[_Chunk]) -> dict[bytes, bytes]:
-    """Read the small chunks that speak of colour, and the header; the first of each name counts."""
+    """Read IHDR and the small colour chunks; the first of each name is used."""
     found: dict[bytes, bytes] = {}
     for one in _before_pixels(chunks):
         if one.name in (b"IHDR", *_COLOUR) and one.name not in found:
@@ -176,9 +179,9 @@ def _colour_chunks(file: PictureFile, chunks: list[_Chunk]) -> dict[bytes, bytes
 
 
 def _profile(file: PictureFile, chunks: list[_Chunk]) -> bytes:
-    """Inflate the ICC profile, a byte past the limit at most.
+    """Inflate the ICC profile, up to one byte more than the limit.
 
-    Empty: there is none that inflates.
+    Empty: there is no profile, or it cannot be inflated.
     """
     one = next((one for one in _before_pixels(chunks) if one.name == b"iCCP"), None)
     if one is None:
@@ -193,7 +196,7 @@ def _profile(file: PictureFile, chunks: list[_Chunk]) -> bytes:
 
 
 def _is_costly(chunks: list[_Chunk]) -> bool:
-    """Return whether what a decoder does not need is more than a little, inflated."""
+    """Return whether the inflated skippable chunks are more than a little."""
     compressed = (one.length for one in chunks if one.is_skippable and one.name in _COMPRESSED)
     return (
         views.is_costly(one.length for one in chunks if one.is_skippable)
@@ -202,7 +205,10 @@ def _is_costly(chunks: list[_Chunk]) -> bool:
 
 
 def _png_pieces(file: PictureFile, chunks: list[_Chunk]) -> tuple[Piece, ...]:
-    """List what is shown: whole chunks, what is there of cut pixels, and an end."""
+    """List the pieces of the view.
+
+    They are whole chunks, the existing part of a truncated IDAT chunk, and IEND.
+    """
     ranges: list[tuple[int, int]] = [(0, _SIGNATURE_BYTES)]
     for one in (one for one in chunks if one.is_whole and one.name != b"IEND"):
         start, length = one.start - 8, one.length + 12
@@ -222,16 +228,17 @@ def _png_pieces(file: PictureFile, chunks: list[_Chunk]) -> tuple[Piece, ...]:
 
 
 def _blocks(file: PictureFile, start: int, length: int) -> Iterator[bytes]:
-    """Read a part of the file, block by block."""
+    """Read a part of the file in blocks."""
     for offset in range(start, start + length, _BLOCK_BYTES):
         yield file.read_at(offset, min(_BLOCK_BYTES, start + length - offset))
 
 
 def settle_png(path: Path, file: PictureFile, view: FileView) -> FileView | None:
-    """Inflate the pixels of a PNG that was cut, block by block, and count them.
+    """Inflate the pixels of a truncated PNG in blocks, and count them.
 
     Returns:
-        The view, with the check sum after the pixels if that is missing; None: pixels are missing.
+        The view, with the checksum after the pixels added if it is missing; None: pixels are
+        missing.
     """
     chunks = list(_png_chunks(path, file))
     expected = _raw_bytes(file.read_at(chunks[0].start, 13))
@@ -253,19 +260,19 @@ def settle_png(path: Path, file: PictureFile, view: FileView) -> FileView | None
     if count < expected:
         return None
     if not is_ended or count > expected:
-        # the last bits of deflate are missing, or there is too much: libpng is told not to mind
+        # The last bits of deflate are missing, or there is extra data: libpng must not be strict.
         return replace(view, strictness="none")
     return replace(view, pieces=(*view.pieces[:-1], _sum_chunk(check, len(after)), _IEND))
 
 
 def _pixel_blocks(file: PictureFile, chunks: list[_Chunk]) -> Iterator[bytes]:
-    """Read what is there of the pixels' chunks, block by block."""
+    """Read the existing data of the IDAT chunks in blocks."""
     for one in (one for one in chunks if one.name == b"IDAT"):
         yield from _blocks(file, one.start, min(one.length, file.size - one.start))
 
 
 def _sum_chunk(check: int, there: int) -> bytes:
-    """Make a chunk of the bytes of zlib's check sum that are missing; empty: none is."""
+    """Return a chunk with the missing bytes of zlib's checksum; empty: no byte is missing."""
     missing = struct.pack(">I", check)[there:]
     if not missing:
         return b""
@@ -274,7 +281,7 @@ def _sum_chunk(check: int, there: int) -> bytes:
 
 
 def _raw_bytes(header: bytes) -> int:
-    """Count the bytes that a header's pixels have before deflate, a filter byte a row with them."""
+    """Return the bytes of the pixels before compression, including one filter byte per row."""
     width, height, depth, colour_type, _, _, interlace = struct.unpack(">IIBBBBB", header)
     bits = depth * _SAMPLES.get(colour_type, 1)
     total = 0
@@ -286,7 +293,7 @@ def _raw_bytes(header: bytes) -> int:
 
 
 def inspect_webp(path: Path, file: PictureFile) -> FileView:
-    """Choose the chunks that a decoder is shown.
+    """Choose the chunks that a decoder reads.
 
     Raises:
         PictureError: there are more chunks than a picture needs, or pixels are missing.
@@ -294,14 +301,14 @@ def inspect_webp(path: Path, file: PictureFile) -> FileView:
     announced = 8 + int.from_bytes(file.read_at(4, 4), "little")
     is_cut = announced > file.size
     chunks = list(_webp_chunks(path, file, announced))
-    # what exists of cut EXIF may still hold the orientation
+    # a truncated EXIF chunk may still contain the orientation
     shown = [one for one in chunks if one.is_whole or one.name == b"EXIF"]
     if not any(one.name in _PIXELS for one in shown):
         if is_cut:
             raise damaged(path, ENDS_EARLY)
-        return views.WHOLE_FILE  # no pixels: libvips says what is wrong
+        return views.WHOLE_FILE  # no pixels: libvips reports the error
     left_out = _too_large(shown, _WEBP_LIMITS)
-    cut_exif = () if shown[-1].is_whole else (views.EXIF_CUT,)  # only the last can be cut
+    cut_exif = () if shown[-1].is_whole else (views.EXIF_CUT,)  # only the last can be truncated
     is_costly = views.is_costly(one.length for one in shown if one.is_skippable)
     shown = _choose(shown, left_out, is_costly=is_costly)
     return FileView(
@@ -312,7 +319,7 @@ def inspect_webp(path: Path, file: PictureFile) -> FileView:
 
 
 def _webp_chunks(path: Path, file: PictureFile, announced: int) -> Iterator[_Chunk]:
-    """List the chunks up to the end that the header announces, or the file's.
+    """List the chunks up to the end of the file, or the end that the header declares.
 
     Raises:
         PictureError: there are too many.
@@ -336,7 +343,10 @@ def _webp_chunks(path: Path, file: PictureFile, announced: int) -> Iterator[_Chu
 
 
 def _webp_pieces(file: PictureFile, chunks: list[_Chunk]) -> tuple[Piece, ...]:
-    """List a header of the right size and the chunks; what is not shown is not announced either."""
+    """List the pieces of the view: a header with its size, and the chunks.
+
+    The flags of VP8X are cleared for chunks that are left out.
+    """
     names = {one.name for one in chunks}
     pieces: list[Piece] = []
     for one in chunks:

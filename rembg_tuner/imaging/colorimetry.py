@@ -1,10 +1,10 @@
-"""What a picture's numbers mean as colours: read as a browser does, converted to sRGB's curve.
+"""Interpret a picture's sample values as colours, as browsers do, and convert them to sRGB's curve.
 
-By precedence, PNG has cICP, iCCP, sRGB, gAMA with cHRM (PNG specification, third edition, 4.3).
-Each number goes through one table to sRGB's curve; where the primaries are not sRGB's, an ICC
-profile of these primaries (ICC.1:2022, version 4.4) is attached to the pixels, so that no colour is
-lost. As in Chromium 156: cHRM counts only beside gAMA, cICP only with full range and without a
-matrix; BT.709's own curve is shown as a power of 2.4 (BT.1886).
+PNG defines colours by cICP, iCCP, sRGB, or gAMA with cHRM, in this order of precedence (PNG
+specification, third edition, 4.3). Each value is converted to sRGB's curve with a lookup table. If
+the primaries differ from sRGB's, an ICC profile of these primaries (ICC.1:2022, version 4.4) is
+attached, so the gamut is kept. As in Chromium 156, cHRM is used only with gAMA, and cICP only with
+full range and without a matrix; BT.709's curve is read as a power of 2.4 (BT.1886).
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _CICP_PRIMARIES: dict[int, Primaries] = {
     12: (_D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
     22: (_D65, (0.630, 0.340), (0.295, 0.605), (0.155, 0.077)),
 }
-_SRGB = 0.0  # stands for sRGB's own curve, which is no power
-# What each TransferCharacteristics raises a number to, to make it light
+_SRGB = 0.0  # represents sRGB's curve, which is not a power function
+# Exponent that converts a value to linear light, by TransferCharacteristics
 _CICP_POWERS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 13: _SRGB, 14: 2.4, 15: 2.4, 17: 2.6}
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-_SRGB_GAMA = 45455  # 100,000 / 2.2, which writers of sRGB put down
+_SRGB_GAMA = 45455  # 100,000 / 2.2, written by software for sRGB
 _SRGB_GAMA_MARGIN = 200  # less than a step of 255
 _MIN_GAMA, _MAX_GAMA = 1_000, 10_000_000
 _SAME_PRIMARIES = 0.002
@@ -56,10 +56,10 @@ _PROFILE = "icc-profile-data"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumbersColour:
-    """How a picture's numbers become colours.
+    """How a picture's sample values become colours.
 
     Attributes:
-        power: what a number in [0, 1] is raised to, to make it light; 0: sRGB's curve.
+        power: the exponent that converts a value in [0, 1] to linear light; 0: sRGB's curve.
         primaries: chromaticities of white, red, green and blue.
     """
 
@@ -68,18 +68,18 @@ class NumbersColour:
 
 
 def read(path: Path, chunks: dict[bytes, bytes], profile: bytes) -> NumbersColour | None:
-    """Read what counts of the chunks before the pixels.
+    """Read the colour definition from the chunks before the pixels.
 
     Args:
         path: of the picture.
-        chunks: IHDR, cICP, sRGB, gAMA and cHRM, as far as they are there.
-        profile: iCCP's ICC profile; empty: there is none.
+        chunks: IHDR and, if present, cICP, sRGB, gAMA and cHRM.
+        profile: iCCP's ICC profile; empty: none.
 
     Returns:
-        None where the profile counts, or where nothing is said: then it is sRGB.
+        The colour definition; None: the profile is used, or the colours are sRGB.
 
     Raises:
-        PictureError: cICP says that it is an HDR picture.
+        PictureError: cICP defines an HDR picture.
     """
     colour = read_cicp(path, chunks.get(b"cICP", b""))
     if colour is not None or b"sRGB" in chunks or _fits(profile, chunks[b"IHDR"]):
@@ -95,16 +95,16 @@ def read(path: Path, chunks: dict[bytes, bytes], profile: bytes) -> NumbersColou
 
 
 def _fits(profile: bytes, header: bytes) -> bool:
-    """Return whether a profile is one, and of the picture's kind: grey or colour."""
+    """Return whether a profile is valid and of the picture's kind: grey or colour."""
     is_grey = header[9:10] in (b"\0", b"\4")
     return profile[36:40] == b"acsp" and profile[16:20] == (b"GRAY" if is_grey else b"RGB ")
 
 
 def read_cicp(path: Path, content: bytes) -> NumbersColour | None:
-    """Read cICP; None: it is not there, or says what a browser passes over.
+    """Read cICP; None: it is missing, or browsers ignore it.
 
     Raises:
-        PictureError: an HDR curve.
+        PictureError: it names an HDR curve.
     """
     if len(content) != 4 or content[2] != 0 or content[3] != 1:
         return None
@@ -112,7 +112,8 @@ def read_cicp(path: Path, content: bytes) -> NumbersColour | None:
     if primaries is not None and transfer in HDR_TRANSFERS:
         raise PictureError(
             Message(
-                "{path} is an HDR picture ({transfer}), which is not supported; save it as sRGB or Display P3",
+                "{path} is an HDR picture ({transfer}), which is not supported; save it as sRGB or"
+                " Display P3",
                 path=path,
                 transfer=HDR_TRANSFERS[transfer],
             )
@@ -123,7 +124,7 @@ def read_cicp(path: Path, content: bytes) -> NumbersColour | None:
 
 
 def _read_chrm(content: bytes) -> Primaries:
-    """Read cHRM; where it is not there, or no three primaries, it is sRGB's."""
+    """Read cHRM; return sRGB's primaries if it is missing, invalid or close to sRGB's."""
     if len(content) != 32:
         return SRGB_PRIMARIES
     x = [value / 100_000 for value in struct.unpack(">8I", content)]
@@ -141,7 +142,10 @@ def _read_chrm(content: bytes) -> Primaries:
 
 
 def apply(image: pyvips.Image, colour: NumbersColour) -> pyvips.Image:
-    """Bring a PNG's numbers to sRGB's curve, alpha left alone, and set the profile of its primaries."""
+    """Convert a PNG's colours to sRGB's curve, and attach the profile of its primaries.
+
+    Alpha is not changed.
+    """
     count = image.bands - 1 if image.hasalpha() else image.bands
     if colour.power != _SRGB:
         table = pyvips.Image.new_from_array(_table(colour.power, image.format))
@@ -159,9 +163,10 @@ def apply(image: pyvips.Image, colour: NumbersColour) -> pyvips.Image:
 
 
 def _table(power: float, kind: str) -> npt.NDArray[Any]:
-    """Make the table from a number to sRGB's number of the same light.
+    """Return the lookup table from values with an exponent to values of sRGB's curve.
 
-    Uint8 or uint16 (1, 2**bits).
+    Returns:
+        uint8 (1, 256), or uint16 (1, 65536) if `kind` is "ushort".
     """
     dtype = np.uint16 if kind == "ushort" else np.uint8
     most = np.iinfo(dtype).max
@@ -171,7 +176,7 @@ def _table(power: float, kind: str) -> npt.NDArray[Any]:
     return table
 
 
-_D50 = np.array((0.9642, 1.0, 0.8249))  # the white of the profile connection space
+_D50 = np.array((0.9642, 1.0, 0.8249))  # white point of the profile connection space
 _BRADFORD = np.array(
     ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 )
@@ -182,7 +187,7 @@ _HEADER_BYTES = 128
 
 @cache
 def make_profile(primaries: Primaries) -> bytes:
-    """Write the profile of these primaries with sRGB's curve."""
+    """Return an ICC profile with these primaries and sRGB's curve."""
     white = _xyz(primaries[0])
     adapted = (
         np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white)) @ _BRADFORD
@@ -208,24 +213,24 @@ def make_profile(primaries: Primaries) -> bytes:
 
 
 def _xyz(chromaticity: Chromaticity) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return XYZ with Y = 1."""
+    """Return XYZ of a chromaticity, with Y = 1."""
     x, y = chromaticity
     return np.array((x / y, 1.0, (1 - x - y) / y))
 
 
 def _fixed(*values: float) -> bytes:
-    """Write numbers as ICC's s15Fixed16."""
+    """Convert numbers to ICC's s15Fixed16."""
     return struct.pack(f">{len(values)}i", *(round(value * 2**16) for value in values))
 
 
 def _text(text: str) -> bytes:
-    """Write a text as ICC's multiLocalizedUnicode, in English."""
+    """Convert a text to ICC's multiLocalizedUnicode, in English."""
     encoded = text.encode("utf-16-be")
     return b"mluc" + struct.pack(">IIIHHII", 0, 1, 12, 0x656E, 0x5553, len(encoded), 28) + encoded
 
 
 def _assemble(tags: dict[bytes, bytes]) -> bytes:
-    """Lay header, table and tags out; equal tags are written once."""
+    """Assemble header, tag table and tags; tags with equal content share it."""
     offsets: dict[bytes, int] = {}
     body = b""
     begin = _HEADER_BYTES + 4 + 12 * len(tags)

@@ -1,12 +1,11 @@
-"""The process that compares cut-outs.
+"""The process that compares cut-outs: `python -m rembg_tuner.imaging.comparisons`.
 
-`python -m rembg_tuner.imaging.comparisons`, requests on stdin, answers on stdout.
-
-Apart from the worker, so that judging a run adds nothing to what it is measured with; and apart
-from the page, which decodes nothing. One request a line as JSON: {"cutout", "reference",
-"thumbnail", "difference"}; one answer a line: {"error": null or a message as JSON, "mae", "iou",
-"boundary_f", "has_foreground", "small_matte"}. Or {"mask", "picture"}, answered by {"error",
-"problem": null or a message as JSON}.
+It is separate from the worker, so comparisons do not add to the measured memory and time, and from
+the page, which does not decode pictures. Requests are read from stdin and answers are written to
+stdout, as one line of JSON each. Request: {"cutout", "reference", "thumbnail", "difference"};
+answer: {"error": null or a message as JSON, "mae", "iou", "boundary_f", "has_foreground",
+"small_matte"}. Or {"mask", "picture"}, with the answer {"error", "problem": null or a message as
+JSON}.
 """
 
 from __future__ import annotations
@@ -29,33 +28,32 @@ from rembg_tuner.imaging.header import read_header
 if TYPE_CHECKING:
     from rembg_tuner.imaging.quality import Matte
 
-COMPARED_SIDE = 1024  # px, the longest; mattes come from networks of 320 to 1024 px
+COMPARED_SIDE = 1024  # px, the longest side; networks have inputs of 320 to 1024 px
 THUMBNAIL_SIDE = 240
 _RGBA_BANDS = 4
-_MAX_STRETCH = 0.01  # of a side: what rounding to whole pixels changes, and more
-# Colour-blind-safe: what the cut-out has too much is blue, what it lacks is orange.
+_MAX_STRETCH = 0.01  # as a share of a side; more than rounding to whole pixels changes
+# Colour-blind-safe: extra parts of the cut-out are blue, missing parts are orange.
 _EXTRA, _MISSING = (0, 114, 178), (213, 94, 0)
 _NOTHING, _SHADOW = (
     255.0,
     36.0,
-)  # grey levels: where there is nothing, and how much darker the reference is
+)  # grey levels: of the background, and how much darker the reference is
 _DRAWN_GAIN = 3.0
-_DRAWN_REACH = 1 / 512  # of the longest side, to each side
+_DRAWN_REACH = 1 / 512  # as a share of the longest side, in each direction
 
 
 def read_matte(path: Path, *, like: Matte | None = None) -> Matte:
     """Read a cut-out's alpha, or a mask.
 
     Args:
-        path: a picture with an alpha channel, which is the matte; or without one: its brightness
-            is.
-        like: a matte whose shape it is brought to.
+        path: a picture; its alpha channel is the matte, or its brightness if it has no alpha.
+        like: a matte to whose shape the result is scaled; None: not scaled.
 
     Returns:
         float32 (h, w) in [0, 1], at most 1024 px a side unless `like` is larger.
 
     Raises:
-        TunerError: it does not read.
+        TunerError: the picture cannot be read.
     """
     band = _read_band(path)
     return _to_matte(band if like is None else _resized(band, like))
@@ -71,7 +69,7 @@ def _read_band(path: Path) -> pyvips.Image:
 
 
 def _resized(band: pyvips.Image, like: Matte) -> pyvips.Image:
-    """Bring a band to a matte's shape."""
+    """Scale a band to a matte's shape."""
     if (band.height, band.width) == like.shape:
         return band
     return band.resize(
@@ -80,7 +78,7 @@ def _resized(band: pyvips.Image, like: Matte) -> pyvips.Image:
 
 
 def _to_matte(band: pyvips.Image) -> Matte:
-    """Return a band of 8 bits as a matte."""
+    """Convert an 8-bit band to a matte."""
     matte: Matte = band.numpy().astype(np.float32) / np.float32(255)
     return matte
 
@@ -89,16 +87,16 @@ def compare(request: dict[str, Any]) -> dict[str, Any]:
     """Compare a cut-out with a reference.
 
     Args:
-        request: `cutout`; `reference`: another cut-out or a mask, None: nothing to compare with;
-            `thumbnail` and `difference`: what to write, None for what is not wanted.
+        request: `cutout`; `reference`: another cut-out or a mask, None: no reference;
+            `thumbnail` and `difference`: paths of files to write, None: not requested.
 
     Returns:
-        mae, iou, boundary_f: as `quality` gives them, None without a reference; has_foreground:
-        whether any pixel of the reference is more likely foreground than not; small_matte: the
-        cut-out's matte, as `SmallMatte.to_text` writes it.
+        mae, iou, boundary_f: see `quality`, None without a reference; has_foreground: whether any
+        pixel of the reference is at least 0.5; small_matte: the cut-out's matte, as
+        `SmallMatte.to_text` returns it.
 
     Raises:
-        TunerError: a picture does not read, or one cannot be written.
+        TunerError: a picture cannot be read or written.
     """
     cutout = Path(request["cutout"])
     if request["thumbnail"]:
@@ -145,13 +143,13 @@ def shrink(matte: Matte) -> SmallMatte:
 
 
 def another_shape(mask: Path, picture: Path) -> Message | None:
-    """Return that a mask cannot be one of a picture, since its aspect ratio is another; None: it can.
+    """Return a message if a mask and a picture differ in aspect ratio; None: they do not.
 
-    Only headers are read. A mask may be of any size: what rounding its sides to whole pixels
-    changes is allowed.
+    Only headers are read. A mask may have any size, and its aspect ratio may differ by rounding to
+    whole pixels.
 
     Raises:
-        TunerError: one of the two does not read.
+        TunerError: a header cannot be read.
     """
     ours, theirs = read_header(mask), read_header(picture)
     wanted = ours.width * theirs.height / theirs.width
@@ -171,7 +169,7 @@ def another_shape(mask: Path, picture: Path) -> Message | None:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer a request of either kind.
+    """Handle a request of either kind and return its answer.
 
     Raises:
         TunerError: as `compare` and `another_shape`.
@@ -183,9 +181,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference(matte: Matte, reference: Matte) -> pyvips.Image:
-    """Draw where a matte has more than the reference and where it has less, over the reference's shadow.
+    """Draw the extra and the missing parts of a matte over the reference, drawn in grey.
 
-    Drawn to be seen in a small picture: three times as strong as it is, and some pixels wide.
+    Differences are amplified three times and widened by some pixels, so they are visible in a small
+    picture.
     """
     change = matte - reference
     reach = max(1, round(max(change.shape) * _DRAWN_REACH))
@@ -199,7 +198,7 @@ def _difference(matte: Matte, reference: Matte) -> pyvips.Image:
 
 
 def _thicken(values: Matte, reach: int) -> Matte:
-    """Replace each pixel by the greatest of those near it, in a square."""
+    """Replace each pixel by the maximum of a square around it."""
     for axis in (0, 1):
         edge = [(0, 0), (0, 0)]
         edge[axis] = (reach, reach)
@@ -211,7 +210,7 @@ def _thicken(values: Matte, reach: int) -> Matte:
 
 
 def _write_thumbnail(cutout: Path, thumbnail: Path) -> None:
-    """Scale a cut-out down, its transparency kept."""
+    """Scale a cut-out down with its transparency, and write it as WebP."""
     header = read_header(cutout)
     width, height = header.scaled(THUMBNAIL_SIDE)
     _write(source.read_small(header, width=width, height=height), thumbnail)
@@ -233,7 +232,7 @@ def _write(image: pyvips.Image, target: Path) -> None:
 
 
 def main() -> None:
-    """Serve requests until stdin closes."""
+    """Handle requests until stdin closes."""
     libvips.start_libvips(1)
     for line in sys.stdin:
         try:

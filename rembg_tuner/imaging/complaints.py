@@ -1,4 +1,4 @@
-"""Why a picture cannot be read or written, in plain words."""
+"""Convert errors of reading and writing pictures into messages for users."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DAMAGED_HEADER = Message("its header is damaged; copy or save the picture again"
 _TOO_MUCH = Message("its header asks for more than a picture needs; save the picture again")
 _NOT_SUPPORTED = Message("its encoding is not supported; save it as PNG or baseline JPEG")
 NOT_DECODED = Message("it cannot be decoded; copy or save the picture again")
-# Of libjpeg, libpng, nsgif, libwebp, libheif and libtiff, as libvips passes them on; the first that
-# is found counts.
+# Patterns of the errors of libjpeg, libpng, nsgif, libwebp, libheif and libtiff, as libvips returns
+# them. The first pattern that matches is used.
 _MEANINGS: tuple[tuple[re.Pattern[str], Message], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
@@ -49,23 +49,23 @@ _LOG = logging.getLogger(__name__)
 
 
 def damaged(path: Path, reason: Message | Quoted) -> PictureError:
-    """Make the error of a picture that is damaged."""
+    """Return the error for a damaged picture."""
     return PictureError(
         Message("{path} is damaged or cut short: {reason}", path=path, reason=reason)
     )
 
 
 def explain(path: Path, error: pyvips.Error) -> PictureError:
-    """Make the error of a picture that does not decode, in plain words.
+    """Return the error for a picture that cannot be decoded, in plain words.
 
-    The decoder's own go to the log.
+    The decoder's messages are logged.
     """
-    if not error.message.startswith("unable to "):  # what pyvips itself says
+    if not error.message.startswith("unable to "):  # an error of pyvips itself
         return damaged(path, Quoted(error.message))
     lines = [" ".join(line.split()) for line in str(error.detail or error.message).splitlines()]
     said = [line for line in lines if line and not line.startswith("unable to ")]
     _LOG.info("libvips: %s", "; ".join(said))
-    # libheif looks for the end of its file on its way: only its last word counts
+    # libheif reports the end of the file before the actual error: use the last line only
     meaning = meaning_of(said[-1] if any("heif:" in line for line in said) else " ".join(said))
     if meaning in (_TOO_MUCH, _NOT_SUPPORTED):
         return PictureError(Message("{path} cannot be read: {reason}", path=path, reason=meaning))
@@ -73,12 +73,12 @@ def explain(path: Path, error: pyvips.Error) -> PictureError:
 
 
 def meaning_of(said: str) -> Message:
-    """Return the plain meaning of a decoder's words."""
+    """Return the plain meaning of a decoder's message."""
     return next((meaning for pattern, meaning in _MEANINGS if pattern.search(said)), NOT_DECODED)
 
 
 def unwritable_text(output: Path, error: OSError) -> Message:
-    """Return why a file could not be written, and what to do."""
+    """Return the reason why a file could not be written, and advice."""
     advice = {
         errno.ENOSPC: Message("the disk is full; free some space"),
         errno.EACCES: Message("this user is not allowed to write there; choose another folder"),

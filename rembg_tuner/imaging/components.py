@@ -1,4 +1,4 @@
-"""Connected components of a small binary picture, by runs of pixels; numpy only."""
+"""Find the connected components of a small binary picture from runs of pixels, with numpy only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Pixels that touch each other by a side or a corner.
+    """A set of pixels connected by sides or corners.
 
     Attributes:
         area: pixels.
-        left, top: of the first pixel.
-        right, bottom: the first column behind it and the first row below it.
+        left, top: the first column and row.
+        right, bottom: the last column and row plus one.
     """
 
     area: int
@@ -34,8 +34,8 @@ class Component:
 def components_of(binary: Binary) -> list[Component]:
     """Return the components of a binary picture, the largest first.
 
-    A run is a row's stretch of True pixels. Runs that touch in neighbouring rows are linked, and
-    linked runs take the lowest number among them, until nothing changes.
+    A run is a sequence of adjacent True pixels in a row. Touching runs of neighbouring rows are
+    linked. Linked runs repeatedly take the lowest label among them until no label changes.
 
     Args:
         binary: bool (h, w).
@@ -80,22 +80,22 @@ def enclosed(binary: Binary) -> Binary:
 
 
 def _runs_of(binary: Binary) -> tuple[Ints, Ints, Ints]:
-    """Return the row, the start and the end (not included) of each run, row by row."""
+    """Return the row, the start and the exclusive end of each run, row by row."""
     edges = np.diff(np.pad(binary, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     return row, start, np.nonzero(edges == -1)[1]
 
 
 def _label_runs(row: Ints, start: Ints, end: Ints, width: int) -> Ints:
-    """Return for each run the lowest index among the runs that it is connected with."""
+    """Return for each run the lowest index among the runs connected with it."""
     a, b = _linked_runs(row, start, end, width)
     label = np.arange(len(row))
     while True:
         low = np.minimum(label[a], label[b])
         if np.array_equal(low, label[a]) and np.array_equal(low, label[b]):
             return label
-        # the run that each label names takes the lower name too, so that whole components join at
-        # once
+        # The run whose index is the label takes the lower label too, which merges whole components
+        # at once.
         for high in (label[a], label[b]):
             np.minimum.at(label, high, low)
         np.minimum.at(label, a, low)
@@ -105,11 +105,10 @@ def _label_runs(row: Ints, start: Ints, end: Ints, width: int) -> Ints:
 
 
 def _linked_runs(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, Ints]:
-    """Return the pairs of runs that touch in neighbouring rows, as two arrays of indices."""
-    stride = width + 2  # rows as one line, with room between two of them
+    """Return the pairs of touching runs in neighbouring rows, as two arrays of indices."""
+    stride = width + 2  # positions in the flattened picture, with a gap between rows
     starts, ends = row * stride + start, row * stride + end
-    # of the next row: the runs that end at or after this run's start, and start at or before its
-    # end
+    # In the next row, linked runs end at or after this run's start, and start at or before its end.
     first = np.searchsorted(ends, starts + stride, side="left")
     last = np.searchsorted(starts, ends + stride, side="right")
     count = np.maximum(0, last - first)

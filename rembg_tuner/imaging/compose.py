@@ -1,7 +1,7 @@
-"""Join picture and mask and write the cut-out, in one pass from top to bottom.
+"""Combine a picture with its mask and write the cut-out, in one pass from top to bottom.
 
-PNG is joined in numpy and written on several cores (`png_writer`); the other formats are joined and
-encoded by libvips. Both ways give the same pixels, to the bit.
+For PNG, numpy combines them and `png_writer` encodes on several cores. For other formats, libvips
+does both. The pixels of both ways are identical.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
 
 _OPAQUE = 255
-_PIXEL = np.dtype("<u4")  # a pixel's four bytes at once
+_PIXEL = np.dtype("<u4")  # the four bytes of a pixel as one number
 _PROFILE = "icc-profile-data"
 _CHUNK_BYTES = 12  # of a PNG chunk's length, kind and checksum
 _AFTER_IHDR = 8 + _CHUNK_BYTES + 13  # of a PNG: its signature, and IHDR with its 13 bytes
-# Fetched at a time, at most 8 rows: 16 take 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12, in
-# the same time.
+# Rows fetched at a time, at most 8: 16 need 1 to 3 MiB more at 1080p and 12 MP, and 32 up to 12
+# MiB more, in the same time.
 _ROWS, _FETCHED_BYTES = 8, 256 * 1024
-_WHOLE_MARGIN = 1.1  # what decoders and encoders take differs from the estimate by less
+_WHOLE_MARGIN = 1.1  # more than the error of the estimate for decoders and encoders
 _STRIP_BYTES_PER_PX = (
-    4096  # of width: rows decoded, composed and compressed; of PNG, JPEG takes a third
+    4096  # per px of width: rows decoded, composed and compressed, for PNG; a third for JPEG
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
-    """A cut-out to be written.
+    """A cut-out to write.
 
     Attributes:
         header: of the picture.
-        matte: of the whole picture; its mask can be had at any size.
+        matte: of the whole picture; provides a mask of any size.
         max_side: the longest side of the result, px; 0: the picture's.
         background: the colour behind it; None: transparent.
     """
@@ -68,18 +68,18 @@ class Composition:
 
 
 def whole_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
-    """Return about how much memory a picture itself takes, bytes: decoded or encoded whole.
+    """Return the estimated memory of a picture that is decoded or encoded whole, bytes.
 
-    0: it goes in strips.
+    0: it is processed in strips.
     """
     width, height = header.scaled(max_side)
     return header.extra_bytes + width * height * output_format(output).whole_bytes_per_pixel
 
 
 def picture_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
-    """Return about how much of a run's peak is its picture's own, bytes.
+    """Return the estimated part of a run's peak memory that is due to its picture, bytes.
 
-    Whole or in strips, rather too much.
+    It includes pictures processed whole and in strips. The estimate is rather too high.
     """
     strips = max(header.width, *header.scaled(max_side)) * _STRIP_BYTES_PER_PX
     return int(whole_bytes(header, max_side, output) * _WHOLE_MARGIN) + strips
@@ -88,21 +88,22 @@ def picture_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
 def write_cutout(
     composition: Composition, output: Path, *, is_cancelled: Callable[[], bool]
 ) -> int:
-    """Decode, compose and encode in one pass, to a temporary name that is then renamed.
+    """Decode, compose and encode in one pass into a temporary file, then rename it.
 
     Colours are straight: the picture's own where alpha > 0, black where it is 0. The picture's own
-    alpha multiplies the mask. The RGB colour profile is kept; EXIF, GPS and the like are not.
+    alpha multiplies the mask. The RGB colour profile is kept; EXIF, GPS and other metadata are
+    removed.
 
     Args:
         composition: picture, matte, size and background.
-        output: its suffix names the format; replaced if it exists.
-        is_cancelled: asked at every block written; True ends the writing.
+        output: its suffix selects the format; an existing file is replaced.
+        is_cancelled: called for each block written; True cancels the writing.
 
     Returns:
         The file's size in bytes.
 
     Raises:
-        PictureError: the picture is damaged or cut short.
+        PictureError: the picture is damaged or truncated.
         OutputError: the file cannot be written.
         CancelledError: `is_cancelled` returned True.
     """
@@ -110,7 +111,7 @@ def write_cutout(
     sides = composition.header.scaled(composition.max_side)
     _check_sides(output, sides)
     try:
-        if output.is_dir():  # renaming onto it would fail after all the work
+        if output.is_dir():  # the renaming would fail, after all the work
             raise OutputError(Message("{path} is a folder; name a file", path=output))
         with (
             replacing(output) as file,
@@ -125,7 +126,7 @@ def write_cutout(
 
 
 def _changed(path: Path, sides: tuple[int, int]) -> PictureError:
-    """Return the error of a picture that has other sides than its header had, px."""
+    """Return the error for a picture whose sides differ from those of its header, px."""
     return PictureError(
         Message(
             "{path} changed while it was read: it is no longer {width} x {height} px; run it again",
@@ -137,10 +138,10 @@ def _changed(path: Path, sides: tuple[int, int]) -> PictureError:
 
 
 def _check_sides(output: Path, sides: tuple[int, int]) -> None:
-    """Check that a format can hold a picture of these sides, px.
+    """Check that a format supports a picture of these sides, px.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: it does not.
     """
     kind = output_format(output)
     if kind.max_side is not None and max(sides) > kind.max_side:
@@ -164,7 +165,7 @@ def _encode(
     file: BinaryIO,
     is_cancelled: Callable[[], bool],
 ) -> None:
-    """Join an open picture with its mask, and encode it into a file."""
+    """Combine an open picture with its mask, and encode it into a file."""
     mask = composition.matte.mask(picture.width, picture.height)
     if kind is PNG_OUTPUT:
         header = composition.header
@@ -180,7 +181,7 @@ def _encode(
 
 
 def join(picture: pyvips.Image, alpha: pyvips.Image, background: Colour | None) -> pyvips.Image:
-    """Join 8-bit RGB or RGBA with a mask: RGBA, or RGB on a colour."""
+    """Combine 8-bit RGB or RGBA with a mask: RGBA, or RGB on a background colour."""
     rgb = picture[:3] if picture.hasalpha() else picture
     if picture.hasalpha():
         own = picture[3]
@@ -204,13 +205,13 @@ def write_png(
 
     Args:
         picture: 8-bit RGB or RGBA, read once from top to bottom.
-        finish: joins its rows with the mask.
+        finish: combines its rows with the mask.
         file: open for writing.
-        is_cancelled: asked at every few rows; True ends the writing.
-        is_chain: each step of decoding feeds one other, and there is little to do besides decoding:
-            this thread decodes, since libvips' own writer of raw rows has three threads, too many
-            beside those of `png_writer`, and calls Python for each row. Otherwise libvips' threads
-            read the picture, see `PictureHeader.is_plain_chain`.
+        is_cancelled: called every few rows; True cancels the writing.
+        is_chain: each step of decoding feeds one other step, and decoding is most of the work. Then
+            this thread decodes: libvips' writer of raw rows has three threads, too many in addition
+            to those of `png_writer`, and calls Python for each row. Otherwise libvips' threads read
+            the picture; see `PictureHeader.is_plain_chain`.
 
     Raises:
         pyvips.Error: the picture cannot be decoded.
@@ -239,7 +240,7 @@ def write_png(
 def _metadata_chunks(picture: pyvips.Image) -> bytes:
     """Return the chunks that libvips writes between IHDR and the pixels: iCCP, pHYs.
 
-    libvips writes them for a single pixel, so libpng's checks of a profile hold.
+    They are taken from a PNG of one pixel written by libvips, so libpng checks the profile.
     """
     pixel = pyvips.Image.black(1, 1, bands=3).copy(
         interpretation="srgb", xres=picture.xres, yres=picture.yres
@@ -254,33 +255,32 @@ def _metadata_chunks(picture: pyvips.Image) -> bytes:
 
 
 class CutoutRows:
-    """The rows of a cut-out: called with rows of the picture, returns rows of the file."""
+    """The rows of a cut-out: a callable that converts rows of the picture to rows of the file."""
 
     def __init__(self, mask: Rows, *, has_alpha: bool, background: Colour | None) -> None:
-        """Join with a mask.
+        """Set the mask and the background.
 
         Args:
-            mask: one band, as large as the picture; any thread may ask it for any rows.
-            has_alpha: the picture has an alpha of its own, which multiplies the mask's; else its
-                alpha is 255.
+            mask: one band, as large as the picture; any thread may request any rows.
+            has_alpha: the picture has an alpha channel, which multiplies the mask; otherwise the
+                alpha of its rows is 255.
             background: the colour behind it; None: transparent.
         """
         self._mask, self._has_alpha, self._background = mask, has_alpha, background
         self.bands = 4 if background is None else 3
 
     def __call__(self, rows: Bytes, top: int) -> Bytes:
-        """Join some rows with their mask.
+        """Combine rows with their mask.
 
-        Transparent: RGBA, with the picture's own colours where alpha is above 0, and else black. On
-        a colour: RGB.
+        If the background is transparent, the result is RGBA with the picture's own colours where
+        alpha is above 0, and black elsewhere. On a background colour, it is RGB.
 
         Args:
-            rows: uint8 (1 + n, 4 w), RGBA; changed. The first row is the one above row `top`.
+            rows: uint8 (1 + n, 4 w), RGBA; modified. The first row is the one above row `top`.
             top: number of the second row.
 
         Returns:
-            uint8 (1 + n, bands * w), perhaps the same array. The first row is 0 where nothing is
-            above.
+            uint8 (1 + n, bands * w), possibly the same array. The first row is 0 if `top` is 0.
         """
         above = 1 if top else 0
         alpha = self._mask.rows(top - above, top + len(rows) - 1)
@@ -307,21 +307,21 @@ def multiply_alphas(one: Bytes, other: Bytes) -> Bytes:
 
 
 def mix_with_colour(rows: Bytes, alpha: Bytes, colour: Colour, *, out: Bytes) -> None:
-    """Put a colour behind pixels.
+    """Put a colour behind pixels: (rgb * alpha + colour * (255 - alpha)) / 255.
 
-    (rgb * alpha + colour * (255 - alpha)) / 255, cut off as libvips does.
+    The result is truncated, as in libvips.
 
     Args:
-        rows: uint8 (n, 4 w), RGBA; its alpha is not looked at.
+        rows: uint8 (n, 4 w), RGBA; its alpha is ignored.
         alpha: uint8 (n, w).
-        colour: that is put behind.
+        colour: the background colour.
         out: uint8 (n, 3 w), RGB.
     """
     rest = np.uint8(_OPAQUE) - alpha
     for band in range(3):
         mixed = np.multiply(rows[:, band::4], alpha, dtype=np.uint16)
         mixed += np.multiply(rest, np.uint8(colour[band]), dtype=np.uint16)
-        mixed += mixed >> 8  # this line to the third: divide by 255
+        mixed += mixed >> 8  # these three lines divide by 255
         mixed += 1
         mixed >>= 8
         out[:, band::3] = mixed

@@ -1,13 +1,15 @@
-"""Focus: where the subject is small, the network looks again at its part of the picture.
+"""Focus: if the subject is small, run the network again on its part of the picture.
 
-A subject that fills 5 % of a picture is seen by a network of 320 px in some 70 px. This module
-holds the rule that decides where to look again and which answers to believe. It knows no engine and
-reads no picture: it asks for looks at boxes, and takes what the network answered.
+A subject that fills 5 % of a picture covers about 70 px of a network's input of 320 px. This module
+contains the rule that selects the boxes for a second look (another run of the network), and decides
+whether to use its answer. It is independent of engines and does not read pictures: it yields boxes,
+and receives the network's answers.
 
-A second look is sharper, but it can lose a part of the subject, or fill a hole: near by, a pot is
-no part of its plant. The first look is coarse but sees the whole, so it decides what there is: the
-second is taken only where the two differ by no large connected part. The thresholds were chosen on
-the tuning scenes of `benchmarks/edges`, and scored on others (docs/focus.md).
+A second look is sharper, but it can lose a part of the subject or fill a hole. For example, a
+plant's pot may no longer belong to the subject. The first look is coarse but covers the whole
+picture, so it determines the subject. The second look is used only if the two do not differ by a
+large connected part. The thresholds were selected on the tuning scenes of `benchmarks/edges`, and
+evaluated on other scenes (docs/focus.md).
 """
 
 from __future__ import annotations
@@ -28,39 +30,39 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.components import Binary
     from rembg_tuner.imaging.matte import Channel, Matte
 
-# Why a subject's matte is what it is: the first look, since its box is too large a share of the
-# picture, since the second look found nothing, or since the second differs from it by a large part;
-# or the second look.
+# The look used for a subject, and the reason. The first look: its box is too large a share of the
+# picture ("too_large"), the second look found nothing ("faint"), or the second differs from it by a
+# large part ("differs"). Or the second look.
 Decision = Literal["too_large", "faint", "differs", "second"]
 
-_FOREGROUND = 0.5  # of a matte: more likely foreground than not
-_SURE = 0.9  # of a matte: surely foreground
-_NOT = 0.1  # of a matte: surely background
-_MIN_COMPONENT = 0.02  # of the largest component's area: smaller ones are noise
-_GROUP_GAP = 0.06  # of the picture's long side: components further apart are subjects of their own
+_FOREGROUND = 0.5  # matte value: more likely foreground than not
+_SURE = 0.9  # matte value: definitely foreground
+_NOT = 0.1  # matte value: definitely background
+_MIN_COMPONENT = 0.02  # as a share of the largest component's area; smaller ones are noise
+_GROUP_GAP = 0.06  # as a share of the picture's long side; components further apart are separate
 _MAX_GROUPS = 4
 _SHARE_MARGIN = (
-    0.10  # of the box's sides, on each edge: for the share that is compared with the cap
+    0.10  # as a share of the box's sides, on each edge; used for the share of the picture
 )
-_LOOK_MARGIN = 0.20  # the same: what the second look sees
-_ALIGNMENT = 8  # px: how far a JPEG's decoder shrinks
-_ALIGNED_SIDE = 192  # px: a smaller box is not shrunk
-# Of the pixels above 0.5 in the first look, what one connected part may be at which the second
-# differs:
-_MAX_LOST = 0.05  # surely subject in the first, background in the second
-_MAX_OPENED = 0.30  # likewise, but a hole in the second: the first fills handles, spokes and slats
-_MAX_GAINED = 0.05  # surely background in the first, subject in the second
+_LOOK_MARGIN = 0.20  # likewise; used for the second look
+_ALIGNMENT = 8  # px, the largest factor by which a JPEG's decoder shrinks
+_ALIGNED_SIDE = 192  # px; a smaller box is not shrunk
+# Maximum size of one connected part in which the second look differs, as a share of the pixels
+# above 0.5 in the first look:
+_MAX_LOST = 0.05  # definitely subject in the first, background in the second
+_MAX_OPENED = 0.30  # likewise, a hole in the second: the first fills handles, spokes and slats
+_MAX_GAINED = 0.05  # definitely background in the first, subject in the second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a matte of the whole picture says of where the subject is.
+    """The location of the subject according to a matte of the whole picture.
 
     Attributes:
-        groups: the box of each group of components, without a margin; empty: nothing above 0.5.
-        box: around all of them, each with a margin of 10 %; None: nothing above 0.5.
-        share: of the picture's pixels, the groups' boxes with that margin, summed up; None
-            likewise.
+        groups: the box of each group of components, without a margin; empty: no pixel above 0.5.
+        box: around all groups, each with a margin of 10 %; None: no pixel above 0.5.
+        share: sum of the groups' boxes with that margin, as a share of the picture, at most 1;
+            None: no pixel above 0.5.
     """
 
     groups: tuple[Box, ...]
@@ -70,14 +72,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Focused:
-    """What came of the looks at a picture.
+    """The result of all looks at a picture.
 
     Attributes:
         matte: of the whole picture.
-        passes: how often the network ran; 1: the first look alone.
-        subject: where the subject is, as the first look says.
-        decisions: one for each group of components; none where the first look shows no or too many
-            groups.
+        passes: how often the network ran; 1: the first look only.
+        subject: the location of the subject in the first look.
+        decisions: one for each group of components; empty if the first look shows no groups or too
+            many.
     """
 
     matte: PictureMatte
@@ -86,9 +88,9 @@ class Focused:
     decisions: tuple[Decision, ...]
 
     def to_dict(self) -> dict[str, int | float | list[int] | None]:
-        """Return what a Result tells of it.
+        """Return the fields for a Result: passes, box and share.
 
-        Passes, box (left, top, width, height in px) and share.
+        `box` is left, top, width and height in px; `share` is of the picture, 0 to 1.
         """
         box, share = self.subject.box, self.subject.share
         return {
@@ -124,14 +126,14 @@ def find_subject(first: Channel, picture: Box) -> Subject:
 
 
 def _box_between(left: float, top: float, right: float, bottom: float, picture: Box) -> Box:
-    """Return the box of whole pixels around a part of the picture, given in shares of its sides."""
+    """Return the box of whole pixels around a part of the picture, given as shares of its sides."""
     x0, y0 = int(left * picture.width), int(top * picture.height)
     x1, y1 = int(np.ceil(right * picture.width)), int(np.ceil(bottom * picture.height))
     return Box(x0, y0, min(x1, picture.width) - x0, min(y1, picture.height) - y0)
 
 
 def _grouped(boxes: list[Box], gap: float) -> list[Box]:
-    """Join boxes that are at most `gap` px apart, until all that are left are further apart."""
+    """Join boxes that are at most `gap` px apart, until all remaining boxes are further apart."""
     groups: list[Box] = []
     for box in boxes:
         joined = box
@@ -144,20 +146,20 @@ def _grouped(boxes: list[Box], gap: float) -> list[Box]:
 
 
 def looks(first: Channel, picture: Box, max_share: float) -> Generator[Box, Channel, Focused]:
-    """Decide where to look again, step by step: yield a box, be sent the network's answer for it.
+    """Yield the boxes for second looks, and receive the network's answer for each by `send`.
 
-    A generator, so that the looks at several pictures can be run through the network together.
+    A generator, so the looks at several pictures can share one run of the network.
 
     Args:
         first: float32 (h, w), the raw foreground of the whole picture.
         picture: the whole picture's box, upright, px.
-        max_share: a subject whose box is a larger share of the picture is not looked at again.
+        max_share: subjects whose box is a larger share of the picture get no second look.
 
     Yields:
-        The part of the picture to look at.
+        The box for the next look.
 
     Returns:
-        The matte, and how it came about.
+        The matte, and the decisions.
     """
     subject = find_subject(first, picture)
     matte = scale_to_matte(first)
@@ -182,7 +184,7 @@ def looks(first: Channel, picture: Box, max_share: float) -> Generator[Box, Chan
 def _look_at(
     matte: Matte, group: Box, picture: Box, max_share: float
 ) -> Generator[Box, Channel, tuple[PlacedMatte, Decision]]:
-    """Look again at one subject; return the look to believe, and why."""
+    """Yield the box of one subject; return the look to use and the decision."""
     near = _readable(group.grown(_LOOK_MARGIN, picture), picture)
     first = PlacedMatte(matte=matte, within=near.area_in(picture))
     if group.grown(_SHARE_MARGIN, picture).pixels > max_share * picture.pixels:
@@ -195,19 +197,22 @@ def _look_at(
 
 
 def _readable(box: Box, picture: Box) -> Box:
-    """Grow a large box to where a decoder that shrinks eight times can cut it out exactly."""
+    """Align a large box, so a decoder that shrinks by 8 can crop it exactly."""
     is_large = min(box.width, box.height) >= _ALIGNED_SIDE
     return box.aligned(_ALIGNMENT, picture) if is_large else box
 
 
 def _placed(answer: Channel, box: Box, picture: Box) -> PlacedMatte:
-    """Put the network's answer for a box to its place; 0 outside."""
+    """Place the network's answer for a box in the picture; 0 outside the box."""
     area = box.area_in(picture)
     return PlacedMatte(matte=scale_to_matte(answer), spans=area, within=area)
 
 
 def _differs(first: Matte, second: PlacedMatte) -> bool:
-    """Return whether a second look loses or gains a large connected part of what the first saw in its box."""
+    """Return whether a second look loses or gains a large connected part of the subject.
+
+    Only the box of the second look is compared.
+    """
     h, w = second.matte.shape
     before = _part_of(first, second.spans, width=w, height=h)
     is_now = second.matte > _FOREGROUND
@@ -223,7 +228,7 @@ def _differs(first: Matte, second: PlacedMatte) -> bool:
 
 
 def _largest(marked: Binary) -> int:
-    """Return the number of pixels of the largest connected part; 0: none is marked."""
+    """Return the number of pixels of the largest connected part; 0: no pixel is marked."""
     found = components_of(marked)
     return found[0].area if found else 0
 
@@ -232,13 +237,13 @@ def _part_of(matte: Matte, part: Area, *, width: int, height: int) -> Matte:
     """Enlarge a part of a matte to a size.
 
     Args:
-        matte: float32 (h, w) in [0, 1], over the whole picture.
+        matte: float32 (h, w) in [0, 1], of the whole picture.
         part: of the picture.
         width: of the result, px.
         height: of the result, px.
 
     Returns:
-        float32 (height, width); a little below 0 and above 1 beside hard edges.
+        float32 (height, width); slightly below 0 and above 1 beside hard edges.
     """
     h, w = matte.shape
     across, down = part.right - part.left, part.bottom - part.top
@@ -252,7 +257,7 @@ def _part_of(matte: Matte, part: Area, *, width: int, height: int) -> Matte:
 def look_again(
     first: Channel, picture: Box, *, max_share: float, look: Callable[[Box], Channel]
 ) -> Focused:
-    """Run the whole rule on one picture.
+    """Apply the whole rule to one picture.
 
     Args:
         first: float32 (h, w), the raw foreground of the whole picture.
@@ -272,7 +277,7 @@ def look_again(
 
 
 def look_once(first: Channel, picture: Box) -> Focused:
-    """Make the matte of the one look at the whole picture, and find where the subject is."""
+    """Return the matte of a single look at the whole picture, and locate the subject."""
     return Focused(
         matte=PictureMatte.of(scale_to_matte(first)),
         passes=1,
@@ -282,7 +287,7 @@ def look_once(first: Channel, picture: Box) -> Focused:
 
 
 def look_at_box(answer: Channel, box: Box, picture: Box) -> Focused:
-    """Make the matte of one look at a box that was given, 0 outside it."""
+    """Return the matte of a single look at a given box; 0 outside it."""
     return Focused(
         matte=PictureMatte((_placed(answer, box, picture),)),
         passes=1,

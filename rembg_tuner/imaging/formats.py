@@ -1,7 +1,7 @@
-"""The picture formats that are read and written; a format is recognised by its first bytes.
+"""Define the picture formats that are read and written, and detect formats by the first bytes.
 
-libvips would open more (SVG, CSV, PDF), so each format is opened by its own loader. Raw files of
-cameras, which hold sensor data and a small preview, are refused by name.
+libvips supports more formats (SVG, CSV, PDF), so each file is opened with the loader of its format.
+Raw files of cameras, which contain sensor data and a small preview, are rejected by name.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from rembg_tuner.base.colours import Colour
 
 
-MAX_PIXELS_IN_STRIPS = 2**28  # 268 MP: memory does not grow with these
+MAX_PIXELS_IN_STRIPS = 2**28  # 268 MP; memory does not grow with the number of pixels
 MAX_PIXELS_WHOLE = 100_000_000  # about 0.8 GB (WebP) to 1.6 GB (AVIF) while decoding
-PREVIEW_SIDE = 1600  # px; what a page shows
+PREVIEW_SIDE = 1600  # px, of the previews on the page
 _SNIFFED_BYTES = 64
 BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)  # of OS/2 and Windows
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -37,13 +37,13 @@ class PictureFormat:
     """A format that is read.
 
     Attributes:
-        name: for people.
-        suffixes: of its files' names, in lower case.
-        loader: libvips' loader; empty: libvips does not read it.
-        whole_bytes_per_pixel: what decoding takes beyond strips, per pixel; 0: it goes in strips.
-            Measured from 1080p to 48 MP with libvips 8.18.
+        name: for messages.
+        suffixes: of file names, in lower case.
+        loader: libvips' loader; empty: libvips does not read the format.
+        whole_bytes_per_pixel: memory of decoding in addition to strips, bytes per pixel; 0: it is
+            decoded in strips. Measured from 1080p to 48 MP with libvips 8.18.
         interlaced_bytes_per_pixel: the same for a progressive or interlaced file.
-        whole_name: of the kind that is decoded whole, where the others go in strips.
+        whole_name: name of the kind that is decoded whole, if other kinds are decoded in strips.
     """
 
     name: str
@@ -79,9 +79,9 @@ TIFF = PictureFormat(
     whole_name=Message("TIFF (large strips or tiles)"),
 )
 GIF = PictureFormat(name="GIF", suffixes=(".gif",), loader="gifload", whole_bytes_per_pixel=8.0)
-# Read by pi-heif where that is installed; libvips of pyvips-binary has no decoder of HEVC.
+# Read by pi-heif if it is installed; the libvips of pyvips-binary has no HEVC decoder.
 HEIC = PictureFormat(name="HEIC", suffixes=(".heic", ".heif"), whole_bytes_per_pixel=8.0)
-# Read without libvips; only a run-length code is decoded whole, to an index a pixel.
+# Read without libvips; only run-length encoded files are decoded whole, to one index per pixel.
 BMP = PictureFormat(
     name="BMP",
     suffixes=(".bmp",),
@@ -98,14 +98,13 @@ class OutputFormat:
     """A format that is written.
 
     Attributes:
-        name: for people.
-        suffixes: of its files' names, in lower case; the first is the usual one, by which libvips
-            chooses its encoder.
+        name: for messages.
+        suffixes: of file names, in lower case; libvips selects its encoder by the first.
         options: of libvips' encoder.
         has_alpha: whether a picture can be transparent; if not, a background is required.
         max_side: px; None: no limit.
-        whole_bytes_per_pixel: what an encoder takes that holds the whole picture; 0: it goes in
-            strips. Measured at 12 MP.
+        whole_bytes_per_pixel: memory of an encoder that keeps the whole picture, bytes per pixel;
+            0: it encodes in strips. Measured at 12 MP.
     """
 
     name: str
@@ -116,8 +115,8 @@ class OutputFormat:
     whole_bytes_per_pixel: int = 0
 
 
-# The formats that are written; the first is the default. Command line, batch, checks and encoders
-# all read this table. PNG is encoded by `png_writer`, the others by libvips.
+# The formats that are written; the first is the default. Used by the command line, batches, checks
+# and encoders. PNG is encoded by `png_writer`, the others by libvips.
 PNG_OUTPUT = OutputFormat(name="PNG", suffixes=(".png",))
 OUTPUT_FORMATS = (
     PNG_OUTPUT,
@@ -151,10 +150,10 @@ _SIGNATURES = {
 
 
 def sniff(path: Path) -> PictureFormat:
-    """Return a picture's format by its first bytes.
+    """Return a picture's format, detected by its first bytes.
 
     Raises:
-        PictureError: the file cannot be read, is empty, or is none of the formats taken.
+        PictureError: the file cannot be read, is empty, or is not in a supported format.
     """
     head = first_bytes(path)
     if not head:
@@ -168,7 +167,8 @@ def sniff(path: Path) -> PictureFormat:
     if found is HEIC and importlib.util.find_spec("pi_heif") is None:
         raise PictureError(
             Message(
-                "{path} is a HEIC picture, which requires pi-heif; install it with `pip install pi-heif`, or save the picture as JPEG or PNG",
+                "{path} is a HEIC picture, which requires pi-heif; install it with `pip install"
+                " pi-heif`, or save the picture as JPEG or PNG",
                 path=path,
             )
         )
@@ -186,10 +186,10 @@ def sniff(path: Path) -> PictureFormat:
 def first_bytes(path: Path) -> bytes:
     """Read the first bytes of a regular file.
 
-    Nothing else is opened, since a FIFO would wait for ever.
+    Other files are not opened, because reading a FIFO would block.
 
     Raises:
-        PictureError: it is not there, may not or cannot be read, or is no regular file.
+        PictureError: the file does not exist, cannot be read, or is not a regular file.
     """
     try:
         mode = path.stat().st_mode
@@ -219,7 +219,7 @@ def first_bytes(path: Path) -> bytes:
 
 
 def _by_magic(head: bytes) -> PictureFormat | None:
-    """Match the first bytes against each format's signature."""
+    """Return the format whose signature matches the first bytes; None: no format does."""
     for start, kind in _SIGNATURES.items():
         if head.startswith(start):
             return kind
@@ -237,10 +237,10 @@ def _by_magic(head: bytes) -> PictureFormat | None:
 
 
 def check_pixels(path: Path, width: int, height: int, limit: int) -> None:
-    """Refuse a picture of more pixels than a limit.
+    """Check that a picture has no more pixels than a limit.
 
     Raises:
-        PictureTooLargeError: with both.
+        PictureTooLargeError: it has more.
     """
     if width * height > limit:
         raise PictureTooLargeError(
@@ -257,7 +257,7 @@ def check_pixels(path: Path, width: int, height: int, limit: int) -> None:
 
 
 def output_format(output: Path) -> OutputFormat:
-    """Return the format that a file's name asks for.
+    """Return the output format for a file name.
 
     Raises:
         OutputError: the suffix is not one of an output format.
@@ -276,10 +276,10 @@ def output_format(output: Path) -> OutputFormat:
 
 
 def check_output(output: Path, background: Colour | None) -> None:
-    """Check that a file's format is written, and that it can be transparent where it has to be.
+    """Check that a file's format is supported, and supports transparency if it is needed.
 
     Raises:
-        OutputError: with what to do.
+        OutputError: it does not.
     """
     kind = output_format(output)
     if background is None and not kind.has_alpha:
@@ -294,7 +294,7 @@ def check_output(output: Path, background: Colour | None) -> None:
         )
 
 
-# Bytes at an offset by which a raw file is recognized, and its name.
+# Signatures of raw files: offset, bytes, and the format's name.
 _RAW_HEADS = (
     (0, b"IIU\0", "Panasonic or Leica RW2"),
     (0, b"IIRO", "Olympus ORF"),
@@ -307,9 +307,9 @@ _RAW_HEADS = (
     (6, b"HEAPCCDR", "Canon CRW"),
     (0, b"II*\0\x10\0\0\0CR", "Canon CR2"),
 )
-# Phase One's second header, behind that of TIFF
+# Phase One's second header, after that of TIFF
 _PHASE_ONE = re.compile(rb"(?s)(II\*\0.{4}IIII.waR|MM\0\*.{4}MMMMRaw)")
-# Raw files that are TIFF files, by the beginning of tag Make in upper case.
+# Raw formats based on TIFF, by the first words of tag Make in upper case.
 _RAW_MAKERS = {
     "CANON": "Canon CR2",
     "EASTMAN KODAK": "Kodak DCR",
@@ -335,7 +335,7 @@ RAW_NAMES = {
 
 
 def raw_name(head: bytes) -> str | None:
-    """Return the name of the raw format that a file's first bytes belong to.
+    """Return the name of the raw format that the first bytes of a file identify.
 
     None: not a raw file.
     """
@@ -346,7 +346,7 @@ def raw_name(head: bytes) -> str | None:
 
 
 def raw_name_by_maker(make: str) -> str:
-    """Return the name of a maker's raw format; make is the text of TIFF tag Make."""
+    """Return the name of a maker's raw format; `make` is the text of TIFF tag Make."""
     begun = make.upper()
     return next(
         (name for maker, name in _RAW_MAKERS.items() if begun.startswith(maker)), _OTHER_RAW
@@ -354,10 +354,11 @@ def raw_name_by_maker(make: str) -> str:
 
 
 def raw_error(path: Path, name: str) -> PictureError:
-    """Return the error that refuses a raw file."""
+    """Return the error for a raw file."""
     return PictureError(
         Message(
-            "{path} is a camera raw file ({name}), which is not supported; develop it and save it as JPEG, PNG or TIFF",
+            "{path} is a camera raw file ({name}), which is not supported; develop it and save it"
+            " as JPEG, PNG or TIFF",
             path=path,
             name=Term(name, "camera"),
         )

@@ -1,4 +1,4 @@
-"""Read a picture's header: check it against the limits before any pixel is decoded."""
+"""Read a picture's header and check it against the limits, before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-# What of a file is shown to libvips: metadata is stepped over, and no pixel is decoded.
+# Functions that choose the parts of a file that libvips reads. They do not decode pixels.
 _INSPECT = {
     AVIF: heif.inspect_avif,
     HEIC: heif.inspect_heic,
@@ -44,7 +44,7 @@ _INSPECT = {
     TIFF: tiff.inspect,
     WEBP: chunks.inspect_webp,
 }
-# Whether a file that was cut holds all pixels; they are decoded or inflated for this.
+# Functions that check whether a truncated file contains all pixels, by decoding or inflating them.
 _SETTLE = {
     BMP: bmp.settle_bmp,
     GIF: segments.settle_gif,
@@ -55,15 +55,17 @@ _SETTLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureHeader:
-    """What a picture's header says, before anything is decoded.
+    """The content of a picture's header.
 
     Attributes:
+        path: of the picture.
+        format: of the file.
         width, height: px, upright.
-        orientation: EXIF's 1 to 8.
-        is_whole: the decoder holds the whole picture in memory, so memory grows with it.
-        extra_bytes: about how much that takes; 0 where it goes in strips.
-        warnings: what a user should know of it.
-        view: what libvips is shown of the file.
+        orientation: EXIF's, 1 to 8.
+        is_whole: the decoder keeps the whole picture in memory, so memory grows with its size.
+        extra_bytes: estimated memory for this; 0 if it is decoded in strips.
+        warnings: about the picture, for the user.
+        view: the parts of the file that libvips reads.
     """
 
     path: Path
@@ -78,9 +80,10 @@ class PictureHeader:
 
     @property
     def is_plain_chain(self) -> bool:
-        """Return whether each step from the file to 8-bit RGB feeds one other step.
+        """Return whether each step from the file to 8-bit RGB feeds exactly one other step.
 
-        libvips computes rows that two steps want once in its own threads, and twice in a caller's.
+        If two steps request the same rows, libvips computes them once in its own threads, and twice
+        in a caller's thread.
         """
         tiff = self.view.tiff
         if tiff is not None:
@@ -93,7 +96,7 @@ class PictureHeader:
         return Box(0, 0, self.width, self.height)
 
     def scaled(self, max_side: int) -> tuple[int, int]:
-        """Return (width, height) after scaling down to a longest side; 0: as it is."""
+        """Return (width, height) scaled down to a longest side; 0: not scaled."""
         longest = max(self.width, self.height)
         if not max_side or longest <= max_side:
             return self.width, self.height
@@ -106,10 +109,10 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
 
     Args:
         path: of the picture.
-        max_pixels: a host's own limit; None: the format's.
+        max_pixels: the host's limit; None: the format's.
 
     Raises:
-        PictureError: it is not a picture that is read here, or its header is damaged.
+        PictureError: the file is not a supported picture, is damaged, or lacks pixels.
         PictureTooLargeError: it has more pixels than the limit.
     """
     kind = formats.sniff(path)
@@ -140,7 +143,7 @@ def read_header(path: Path, *, max_pixels: int | None = None) -> PictureHeader:
 
 
 def _whole_bytes_per_pixel(kind: PictureFormat, view: FileView, image: pyvips.Image) -> float:
-    """Return what decoding a picture whole takes per pixel, bytes; 0: it goes in strips."""
+    """Return the memory of decoding a picture whole, bytes per pixel; 0: decoded in strips."""
     if view.tiff is not None:
         return view.tiff.held_bytes / float(image.width * image.height)
     is_interlaced = bool(image.get_typeof("interlaced")) and bool(image.get("interlaced"))
@@ -149,12 +152,12 @@ def _whole_bytes_per_pixel(kind: PictureFormat, view: FileView, image: pyvips.Im
 
 
 def _settle(path: Path, kind: PictureFormat, view: FileView) -> FileView:
-    """Check that a file that was cut holds all pixels, and warn of it; return others unchanged.
+    """Check that a truncated file contains all pixels, and add a warning; return others unchanged.
 
-    Pixels are decoded for this, so the picture's size must have been checked before.
+    Pixels are decoded for this, so the picture's size must be checked first.
 
     Raises:
-        PictureError: pixels are missing, or it does not decode.
+        PictureError: pixels are missing, or the picture cannot be decoded.
     """
     if not view.is_cut or kind not in _SETTLE:
         settled: FileView | None = view
@@ -169,7 +172,7 @@ def _settle(path: Path, kind: PictureFormat, view: FileView) -> FileView:
 
 
 def _whole_warning(kind: PictureFormat, extra_bytes: int) -> Message:
-    """Make the warning of a picture that is decoded whole."""
+    """Return the warning for a picture that is decoded whole."""
     return Message(
         "{format} pictures are decoded whole: this one takes about {extra:bytes} more than a"
         " baseline JPEG of its size",
@@ -180,10 +183,10 @@ def _whole_warning(kind: PictureFormat, extra_bytes: int) -> Message:
 
 
 def is_cut(path: Path) -> bool:
-    """Return whether a file lacks its end, so that `read_header` decodes it to see whether all pixels are there.
+    """Return whether a file is truncated, so `read_header` decodes its pixels.
 
     Raises:
-        PictureError: it is no picture that is read here, or cannot be read.
+        PictureError: the file is not a supported picture, or cannot be read.
     """
     kind = formats.sniff(path)
     with open_file(path) as file:
@@ -192,7 +195,7 @@ def is_cut(path: Path) -> bool:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise libvips' errors about a picture as a PictureError."""
+    """Convert libvips' errors about a picture to PictureError."""
     try:
         yield
     except pyvips.Error as error:
@@ -203,7 +206,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[PictureFile]:
-    """Open a picture's file to look it through.
+    """Open a picture's file to read its structure.
 
     Raises:
         PictureError: it cannot be read, or is damaged.
@@ -220,7 +223,7 @@ def open_file(path: Path) -> Iterator[PictureFile]:
 def load(
     path: Path, kind: PictureFormat, view: FileView = WHOLE_FILE, **options: Any
 ) -> pyvips.Image:
-    """Open a file with its format's own loader, reading from top to bottom, strict about damage."""
+    """Open a file with its format's loader for one pass from top to bottom; damage is an error."""
     strictness = view.strictness or "truncated"
     with open_file(path) as file:
         if view.tiff is not None:

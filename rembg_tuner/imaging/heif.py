@@ -1,10 +1,10 @@
-"""AVIF and HEIC: pictures in HEIF containers (ISO/IEC 14496-12 and 23008-12).
+"""Read AVIF and HEIC, which are pictures in HEIF containers (ISO/IEC 14496-12 and 23008-12).
 
-libvips decodes AVIF, but passes on only an ICC profile, which precedes the code points of the
-container's colour property (ISO/IEC 23000-22, 7.3.6.4): these are read here. HEIC is decoded by
-pi-heif where it is installed (the extra `heif`, since libheif and libde265 are LGPL); the worker
-imports it, and Pillow with it, only for such a picture. The file's own turning (irot, imir) is
-applied while decoding; EXIF's orientation must not be applied again (ISO/IEC 23008-12, 6.5.10).
+libvips decodes AVIF, but returns only an ICC profile. The profile has precedence over the code
+points of the container's colour property (ISO/IEC 23000-22, 7.3.6.4), which are read here. HEIC is
+decoded by pi-heif if it is installed (the extra `heif`, since libheif and libde265 are LGPL). The
+worker imports pi-heif and Pillow only for HEIC pictures. The rotation in the container (irot, imir)
+is applied while decoding; EXIF's orientation must not be applied too (ISO/IEC 23008-12, 6.5.10).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _MAX_META_BYTES = 2**22
 _FULL_BOX_BYTES = 4  # version and flags
 _UNSPECIFIED = 2  # of ITU-T H.273; read as sRGB's
 _SRGB_PRIMARIES, _SRGB_TRANSFER = 1, 13
-# Read as sRGB's: unspecified, and BT.709's curve, which Chromium 156 shows as sRGB's in an AVIF.
+# Read as sRGB's curve: unspecified, and BT.709's, as Chromium 156 does for AVIF.
 _SRGB_TRANSFERS = (2, 1, 6, 14, 15)
 _PROFILES = (b"prof", b"rICC")
 
 
 def inspect_avif(path: Path, file: PictureFile) -> FileView:
-    """Read what the container says of the colours; nothing is decoded.
+    """Read the container's colour definition, without decoding.
 
     Raises:
         PictureError: it is an HDR picture.
@@ -60,9 +60,9 @@ def inspect_avif(path: Path, file: PictureFile) -> FileView:
 
 
 def _meta(file: PictureFile) -> bytes:
-    """Read the box `meta`, without its version.
+    """Read the content of the box `meta`, without version and flags.
 
-    Empty: there is none, or it is larger than any needs.
+    Empty: the box is missing, or larger than any picture needs.
     """
     offset = 0
     for _ in range(_MAX_BOXES):
@@ -79,7 +79,7 @@ def _meta(file: PictureFile) -> bytes:
 
 
 def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """List the boxes in a box: name and content; what is no box ends the list."""
+    """List name and content of each box in a box, up to the first invalid one."""
     offset = 0
     while offset + 8 <= len(content):
         size = int.from_bytes(content[offset : offset + 4], "big")
@@ -90,7 +90,7 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _primary_properties(meta: bytes) -> list[tuple[bytes, bytes]]:
-    """List the properties that belong to the primary item."""
+    """List name and content of the primary item's properties."""
     boxes = dict(_boxes(meta))
     item = int.from_bytes(boxes.get(b"pitm", b"")[_FULL_BOX_BYTES:], "big")
     parts = list(_boxes(boxes.get(b"iprp", b"")))
@@ -100,7 +100,7 @@ def _primary_properties(meta: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _associations(content: bytes, item: int) -> Iterator[int]:
-    """List the numbers of an item's properties, from 1; `content` is of the box `ipma`."""
+    """List the numbers of an item's properties, from 1; `content` is the content of box `ipma`."""
     id_bytes = 4 if content[:1] > b"\0" else 2
     index_bytes = 2 if content[3:4] and content[3] & 1 else 1
     offset = _FULL_BOX_BYTES + 4
@@ -110,15 +110,15 @@ def _associations(content: bytes, item: int) -> Iterator[int]:
         offset += id_bytes + 1
         if found == item:
             for i in range(offset, offset + count * index_bytes, index_bytes):
-                # the highest bit says that a reader must know the property
+                # the highest bit marks properties that a reader must support
                 one = int.from_bytes(content[i : i + index_bytes], "big")
                 yield one & (2 ** (8 * index_bytes - 1) - 1)
         offset += count * index_bytes
 
 
 _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-_FAULTS = (OSError, ValueError, SyntaxError, RuntimeError, EOFError, MemoryError)  # pi-heif's
-_WIDE = {9, 12}  # BT.2020 and Display P3 among ITU-T H.273's ColourPrimaries
+_FAULTS = (OSError, ValueError, SyntaxError, RuntimeError, EOFError, MemoryError)  # of pi-heif
+_WIDE = {9, 12}  # BT.2020 and Display P3 in ITU-T H.273's ColourPrimaries
 _SRGB_TRANSFER = 13
 
 
@@ -139,11 +139,11 @@ class HeifPicture:
 
 
 def inspect_heic(path: Path, file: PictureFile) -> FileView:
-    """Read what the container says; nothing is decoded.
+    """Read the container's header, without decoding.
 
     Raises:
         PictureError: it is damaged, or an HDR picture.
-        PictureTooLargeError: it has more pixels than any picture may that is decoded whole.
+        PictureTooLargeError: it has more than `MAX_PIXELS_WHOLE`.
     """
     try:
         found = _open(file)
@@ -162,7 +162,7 @@ def inspect_heic(path: Path, file: PictureFile) -> FileView:
             nclx.get(name, 0) for name in ("color_primaries", "transfer_characteristics")
         )
         if transfer not in colorimetry.HDR_TRANSFERS:
-            transfer = _SRGB_TRANSFER  # what cameras write for BT.709 is meant as sRGB
+            transfer = _SRGB_TRANSFER  # cameras write BT.709 for sRGB
         if primaries in _WIDE or transfer != _SRGB_TRANSFER:
             colour = colorimetry.read_cicp(path, bytes((primaries, transfer, 0, 1)))
     picture = HeifPicture(width=width, height=height, bands=bands, profile=profile)
@@ -170,12 +170,12 @@ def inspect_heic(path: Path, file: PictureFile) -> FileView:
 
 
 def blank(picture: HeifPicture) -> pyvips.Image:
-    """Return a picture's sides and bands, with no pixel decoded."""
+    """Return a black image with a picture's sides and bands, without decoding it."""
     return pyvips.Image.black(picture.width, picture.height, bands=picture.bands)
 
 
 def decode(path: Path, file: PictureFile, picture: HeifPicture) -> pyvips.Image:
-    """Decode the picture whole; 8 bits a band.
+    """Decode the whole picture, 8 bits per band.
 
     Raises:
         PictureError: it is damaged.
@@ -186,7 +186,7 @@ def decode(path: Path, file: PictureFile, picture: HeifPicture) -> pyvips.Image:
     except _FAULTS as error:
         raise damaged(path, NOT_DECODED) from error
     image = pyvips.Image.new_from_memory(pixels, *found.size, picture.bands, "uchar")
-    image._references.append(found)  # pi-heif's memory goes with it
+    image._references.append(found)  # keeps pi-heif's memory as long as the image
     image = image.copy(interpretation="srgb" if picture.bands > 2 else "b-w")
     if picture.profile:
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", picture.profile)
@@ -194,7 +194,7 @@ def decode(path: Path, file: PictureFile, picture: HeifPicture) -> pyvips.Image:
 
 
 def _open(file: PictureFile) -> Any:
-    """Open the container and give its first picture, of 8 bits a band when it is decoded."""
+    """Open the container and return its first picture, decoded later to 8 bits per band."""
     import pi_heif
 
     pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False

@@ -1,7 +1,8 @@
-"""Set up libvips, and connect it with Python: computed rows as input, encoded bytes as output.
+"""Configure libvips, and connect it with Python: computed rows as input, encoded bytes as output.
 
-libvips keeps little in memory: one picture at a time, few threads, low strips. Rows that Python
-computes are read by libvips as an uncompressed TIFF file whose strips are computed on demand.
+libvips is configured to use little memory: no operation cache, few threads, low strips. Rows
+computed in Python are read by libvips as an uncompressed TIFF file whose strips are computed on
+request.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# libvips keeps three strips of 128 lines in each cache of a picture read from top to bottom: at 48
-# MP that is 30 MiB more than with these, for the same time.
+# By default, libvips keeps three strips of 128 rows in each cache of a picture that is read from
+# top to bottom. At 48 MP this needs 30 MiB more than these options, in the same time.
 _LOW_STRIPS = (b"--vips-tile-height=16", b"--vips-fatstrip-height=8")
 
 
 def start_libvips(threads: int) -> None:
-    """Set libvips up: no cache of operations, a bounded pool, low strips.
+    """Configure libvips: no operation cache, a limited thread pool, low strips.
 
     Args:
-        threads: threads of its pool, at least 1.
+        threads: of its pool, at least 1.
     """
     pyvips.cache_set_max(0)
     use_threads(threads)
@@ -43,7 +44,7 @@ def start_libvips(threads: int) -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Bound libvips' pool of threads; holds for what is read or written from now on.
+    """Set the size of libvips' thread pool, for pictures opened from now on.
 
     Args:
         threads: at least 1.
@@ -52,15 +53,15 @@ def use_threads(threads: int) -> None:
 
 
 def pool_threads() -> int:
-    """Return the threads of libvips' pool.
+    """Return the number of threads of libvips' pool.
 
-    Those that `start_libvips` set, else one for each CPU.
+    The default is one per CPU, until `start_libvips` or `use_threads` sets it.
     """
     return int(pyvips.voperation.vips_lib.vips_concurrency_get())
 
 
 def fetch_rows(image: pyvips.Image, rows: int) -> Iterator[memoryview]:
-    """Compute an image from top to bottom in this thread only, some rows at a time.
+    """Compute an image from top to bottom in this thread only, a number of rows at a time.
 
     Raises:
         pyvips.Error: it cannot be decoded.
@@ -81,7 +82,10 @@ def binding_version() -> str:
 
 
 def _loaded_library() -> ctypes.CDLL | None:
-    """Find the libvips that pyvips has loaded; None where the system does not tell, or hides it."""
+    """Return the libvips that pyvips has loaded; None if the system or the build hides it.
+
+    Only Linux is supported, and only builds that export `vips_add_option_entries`.
+    """
     if sys.platform != "linux":
         return None
     for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -93,9 +97,9 @@ def _loaded_library() -> ctypes.CDLL | None:
 
 
 def _parse_options(library: ctypes.CDLL, options: tuple[bytes, ...]) -> None:
-    """Set libvips' command-line options, as its public `vips_add_option_entries` takes them.
+    """Set libvips' command-line options with its public function `vips_add_option_entries`.
 
-    pyvips does not offer that function, so it is called past it, as libvips' own tools call it.
+    pyvips does not provide this function, so it is called through ctypes, as libvips' own tools do.
     """
     library.g_option_context_new.restype = ctypes.c_void_p
     library.g_option_group_new.restype = ctypes.c_void_p
@@ -121,7 +125,7 @@ _STRAIGHT_ALPHA = 2
 
 
 class Rows(Protocol):
-    """A picture of which any rows can be had without the others.
+    """A picture whose rows can be computed in any order.
 
     Attributes:
         width, height: px.
@@ -133,14 +137,14 @@ class Rows(Protocol):
     bands: int
 
     def rows(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
-        """Return rows `top` to `bottom`, the last not included: (h, w) or (h, w, bands)."""
+        """Return rows `top` to `bottom`, exclusive: uint8 (h, w) or (h, w, bands)."""
 
 
 class _ComputedTiff:
-    """The bytes of the file; read and seek as a file's."""
+    """The bytes of the TIFF file, with the methods `read` and `seek` of a file."""
 
     def __init__(self, picture: Rows) -> None:
-        """Lay the file out; no pixel is computed yet."""
+        """Create the header; no pixel is computed yet."""
         self._picture = picture
         self._row_bytes = picture.width * picture.bands
         self._strips = math.ceil(picture.height / STRIP_ROWS)
@@ -150,7 +154,7 @@ class _ComputedTiff:
         self._current: tuple[int, memoryview] | None = None
 
     def _layout(self) -> bytes:
-        """Write the header and the one directory (TIFF 6.0, sections 2, 3 and 18)."""
+        """Return the header and the directory (TIFF 6.0, sections 2, 3 and 18)."""
         width, height, bands = self._picture.width, self._picture.height, self._picture.bands
         extra = [(338, _SHORT, 1, _STRAIGHT_ALPHA)] if bands == 4 else []
         tables = 8 + 2 + (9 + len(extra)) * _BYTES_PER_ENTRY + 4
@@ -160,7 +164,7 @@ class _ComputedTiff:
         offsets = [pixels + i * strip_bytes for i in range(self._strips)]
         whole = self._row_bytes * height
         counts = [min(strip_bytes, whole - i * strip_bytes) for i in range(self._strips)]
-        alone = self._strips == 1  # a single value stands in the entry itself
+        alone = self._strips == 1  # a single value is stored in the entry itself
         entries = [
             (256, _LONG, 1, width),
             (257, _LONG, 1, height),
@@ -186,7 +190,7 @@ class _ComputedTiff:
         )
 
     def read(self, length: int) -> bytes:
-        """Return up to `length` bytes from here; fewer at the end of a strip."""
+        """Return up to `length` bytes from the current position; fewer at the end of a strip."""
         start = self._position - len(self._header)
         if start >= self._size - len(self._header):
             return b""
@@ -199,7 +203,7 @@ class _ComputedTiff:
         return piece
 
     def _strip(self, index: int) -> memoryview:
-        """Compute a strip, or give the one that was computed last."""
+        """Compute a strip, or return the last computed one."""
         if self._current is None or self._current[0] != index:
             top = index * STRIP_ROWS
             rows = self._picture.rows(top, min(self._picture.height, top + STRIP_ROWS))
@@ -207,50 +211,50 @@ class _ComputedTiff:
         return self._current[1]
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move as `io.IOBase.seek` does."""
+        """Change the position, as `io.IOBase.seek` does."""
         self._position = offset + (0, self._position, self._size)[whence]
         return self._position
 
 
 def open_rows(picture: Rows) -> pyvips.Image:
-    """Return computed rows as a libvips image that is read once from top to bottom; 8 bits a band."""
+    """Return computed rows as a libvips image, 8 bits per band, read once from top to bottom."""
     file = _ComputedTiff(picture)
     source = pyvips.SourceCustom()
     source.on_read(file.read)
     source.on_seek(file.seek)
     image = pyvips.Image.tiffload_source(source, access="sequential", fail_on="error")
-    # as pyvips' own new_from_source: whatever is made of the image keeps the callbacks alive
+    # As in pyvips' new_from_source: images derived from this one keep the callbacks alive.
     image._references.append(source)
     return image
 
 
 def cancelled() -> CancelledError:
-    """Return what is raised where a run was cancelled while its cut-out was written."""
+    """Return the error for a run that was cancelled while its cut-out was written."""
     return CancelledError(Message("the run was cancelled while its cut-out was written"))
 
 
 class Sink:
-    """Where libvips writes; keeps the reason why it could not."""
+    """A target for libvips' output; stores the error of a failed write."""
 
     def __init__(self, take: Callable[[bytes], int], is_cancelled: Callable[[], bool]) -> None:
-        """Write to a function.
+        """Create a sink that writes to a function.
 
         Args:
-            take: takes bytes and returns how many, as a file's `write` does.
-            is_cancelled: asked at every block; True ends the writing.
+            take: writes bytes and returns their number, as a file's `write` does.
+            is_cancelled: called for each block; True cancels the writing.
         """
         self._take = take
         self._is_cancelled = is_cancelled
         self.error: Exception | None = None
 
     def write(self, block: bytes) -> int:
-        """Take a block; -1 makes libvips give up."""
+        """Write a block; return -1 to make libvips stop."""
         if self._is_cancelled():
             self.error = cancelled()
             return -1
         try:
             return self._take(block)
-        except Exception as error:  # noqa: BLE001  # called by libvips, which takes no exception: `encode` raises it
+        except Exception as error:  # noqa: BLE001  # libvips calls this; `encode` raises it again
             self.error = error
             return -1
 
@@ -258,12 +262,12 @@ class Sink:
 def encode(image: pyvips.Image, sink: Sink, suffix: str, options: Mapping[str, object]) -> None:
     """Encode an image into a sink.
 
-    Of its metadata, only the colour profile and the resolution are kept.
+    Of the metadata, only the colour profile and the resolution are kept.
 
     Raises:
         pyvips.Error: the image cannot be decoded or encoded.
-        CancelledError: the sink's `is_cancelled` said so.
-        Exception: whatever the sink's `take` raised.
+        CancelledError: the sink's `is_cancelled` returned True.
+        Exception: the error that the sink's `take` raised.
     """
     target = pyvips.TargetCustom()
     target.on_write(sink.write)

@@ -1,12 +1,11 @@
-"""The network's output as a mask at full size, computed strip by strip.
+"""Convert the network's output to a full-size mask, computed strip by strip.
 
-The network's matte is small (320 px) and the picture is large. libvips' own enlarging (`affine`
-with `lbb`) takes 0.8 s at 12 MP; Lanczos as two thin matrix products, one for the columns and one
-for the rows, takes 0.02 s, equals Pillow's result to half a step, and needs one strip of memory.
+The network's matte is small (320 px) and the picture is large. libvips' enlarging (`affine` with
+`lbb`) takes 0.8 s at 12 MP. Lanczos as two thin matrix products, for columns and for rows, takes
+0.02 s, equals Pillow's result to half a step, and needs one strip of memory.
 
-A picture's matte is made of one or more answers of the network, each over its part of the picture.
-Where the network looked again at a part (`focus`), the mask is the pixelwise maximum over the
-subjects.
+A picture's matte consists of one or more answers of the network, each for a part of the picture. If
+the network ran again on parts (`focus`), the mask is the pixelwise maximum over the subjects.
 """
 
 from __future__ import annotations
@@ -41,24 +40,25 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.uint8]  # (h, w) in 0..255
 
 
-MIN_FOREGROUND = 0.5  # raw maximum under which no pixel is more likely foreground than not
-_CHUNK_COLUMNS = 128  # enlarged at a time, so that no wide table of weights is made
+MIN_FOREGROUND = 0.5  # raw value from which a pixel is more likely foreground than not
+_CHUNK_COLUMNS = 128  # enlarged at a time, to limit the size of the table of weights
 
 
 def foreground_of(raw: RawOutput, post: Post) -> Channel:
-    """Take from a network's output what tells the foreground.
+    """Extract the foreground from a network's output for one picture.
 
     Args:
-        raw: float32 (c, h, w): one picture's.
-        post: minmax takes the first channel as it is; sigmoid squashes it first, as for BiRefNet,
-            whose graphs end before their sigmoid; classes gives 1 where any class but the first is
-            the likeliest, as rembg's `u2net_cloth_seg` does for the category attire.
+        raw: float32 (c, h, w).
+        post: minmax returns the first channel unchanged. sigmoid applies a sigmoid to it, as for
+            BiRefNet, whose graphs end before their sigmoid. classes returns 1 where any class
+            except the first is the most likely, as rembg's `u2net_cloth_seg` does for the category
+            attire.
 
     Returns:
         float32 (h, w).
 
     Raises:
-        EngineError: a number of it is NaN or infinite, as where half precision overflows.
+        EngineError: a value is NaN or infinite, for example after an overflow in half precision.
     """
     if not np.isfinite(raw).all():
         raise EngineError(
@@ -72,7 +72,7 @@ def foreground_of(raw: RawOutput, post: Post) -> Channel:
         return likeliest
     first: Channel = raw[0]
     if post == "sigmoid":
-        with np.errstate(over="ignore"):  # e**89 is infinite in float32, and 1 / infinity is right
+        with np.errstate(over="ignore"):  # e**89 is infinite in float32; 1 / infinity is correct
             first = np.float32(1) / (np.float32(1) + np.exp(-first))
     return first
 
@@ -80,7 +80,7 @@ def foreground_of(raw: RawOutput, post: Post) -> Channel:
 def scale_to_matte(raw: Channel) -> Matte:
     """Stretch a network's output to [0, 1], as rembg does.
 
-    An output without any contrast is all background.
+    An output without contrast becomes background.
 
     Args:
         raw: float32 (h, w), any range.
@@ -95,7 +95,7 @@ def scale_to_matte(raw: Channel) -> Matte:
 
 
 def foreground_warning(raw: Channel) -> Message | None:
-    """Return a warning where the network saw no clear foreground, which stretching would hide."""
+    """Return a warning if the network found no clear foreground, which stretching would hide."""
     high = float(raw.max())
     if high >= MIN_FOREGROUND:
         return None
@@ -108,7 +108,7 @@ def foreground_warning(raw: Channel) -> Message | None:
 
 
 class MaskRows:
-    """A mask at full size, of which any rows can be had without the others, from several threads too."""
+    """A full-size mask whose rows can be computed in any order and from several threads."""
 
     bands = 1
 
@@ -121,14 +121,14 @@ class MaskRows:
         spans: Area = WHOLE,
         within: Area = WHOLE,
     ) -> None:
-        """Enlarge the columns; the rows are enlarged as they are asked for.
+        """Enlarge the columns; rows are enlarged on request.
 
         Args:
             matte: float32 (h, w) in [0, 1].
             width: of the mask, px.
             height: of the mask, px.
-            spans: the part of the mask that the matte is enlarged over.
-            within: outside this part of it the mask is 0.
+            spans: the part of the mask that the matte covers.
+            within: the mask is 0 outside this part of it.
         """
         self.width, self.height = width, height
         self._left, self._right = _inside(spans.left, spans.right, within.left, within.right, width)
@@ -137,13 +137,12 @@ class MaskRows:
         )
         stretch = spans.bottom - spans.top, spans.top
         self._down = _taps(matte.shape[0], stretch, self._top, self._bottom, height)
-        # Clipped to whole steps between the passes, as Pillow does: unclipped, a hard corner's
-        # ringing would be tens of steps from stock's. And a quarter of what floats would hold at 48
-        # MP.
+        # Rounded and clipped to 8 bits between the passes, as Pillow does. Otherwise, the ringing
+        # at a hard corner would differ by tens of steps from rembg's. It also needs a quarter of
+        # the memory of floats at 48 MP.
         self._wide = np.empty((matte.shape[0], self._right - self._left), np.uint8)
-        # Cut off, not rounded, as rembg does: a matte of half a step would keep the background's
-        # grain in the file, where nobody sees it. The thousandth makes up for 3 / 255 * 255 being
-        # below 3.
+        # Truncated, not rounded, as in rembg: rounding up half a step would keep invisible grain
+        # of the background in the file. 0.001 is added because 3 / 255 * 255 is below 3.
         steps = np.floor(matte * np.float32(255) + np.float32(0.001))
         stretch = spans.right - spans.left, spans.left
         across = _taps(matte.shape[1], stretch, self._left, self._right, width)
@@ -160,7 +159,7 @@ class MaskRows:
             chunk[:] = np.clip(columns, 0, 255, out=columns)
 
     def rows(self, top: int, bottom: int) -> Mask:
-        """Compute rows `top` to `bottom`, the last not included; uint8 (bottom - top, width)."""
+        """Compute rows `top` to `bottom`, exclusive: uint8 (bottom - top, width)."""
         first, last = max(top, self._top), min(bottom, self._bottom)
         if self._down is None or first >= last or self._left >= self._right:
             return np.zeros((bottom - top, self.width), np.uint8)
@@ -176,14 +175,14 @@ class MaskRows:
 
 
 def _taps(n_in: int, stretch: tuple[float, float], start: int, stop: int, n: int) -> Taps | None:
-    """Return the weights of a mask's rows or columns `start` to `stop`; None: there are none.
+    """Return the weights of a mask's rows or columns `start` to `stop`; None: the range is empty.
 
     Args:
         n_in: rows or columns of the matte.
-        stretch: the share of the mask that the matte is enlarged over, and where it begins, 0 to 1.
-        start: the first one wanted.
-        stop: the first one that is not wanted any more.
-        n: of the whole mask.
+        stretch: the share of the mask that the matte covers, and the start of that part, 0 to 1.
+        start: the first row or column.
+        stop: the last one plus one.
+        n: rows or columns of the whole mask.
     """
     if start >= stop:
         return None
@@ -192,14 +191,17 @@ def _taps(n_in: int, stretch: tuple[float, float], start: int, stop: int, n: int
 
 
 def _inside(start: float, stop: float, low: float, high: float, n: int) -> tuple[int, int]:
-    """Return the pixels, of n, whose centres lie in both of two stretches; the last not included.
+    """Return the range of the pixels, of n, whose centres are in both of two intervals.
 
     Args:
-        start: where the first stretch begins, 0 to 1.
-        stop: where it ends.
-        low: where the other one begins.
-        high: where it ends.
-        n: pixels in all.
+        start: start of the first interval, 0 to 1.
+        stop: end of the first interval.
+        low: start of the second interval.
+        high: end of the second interval.
+        n: total number of pixels.
+
+    Returns:
+        The first pixel, and the last plus one.
     """
     first = math.ceil(max(start, low) * n - 0.5)
     last = math.ceil(min(stop, high) * n - 0.5)
@@ -207,18 +209,18 @@ def _inside(start: float, stop: float, low: float, high: float, n: int) -> tuple
 
 
 def mask_image(mask: Rows) -> pyvips.Image:
-    """Return a mask as a libvips image, 8-bit one band, that is read once from top to bottom."""
+    """Return a mask as a libvips image, 8-bit one band, read once from top to bottom."""
     return open_rows(mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlacedMatte:
-    """One answer of the network.
+    """An answer of the network, placed in the picture.
 
     Attributes:
         matte: float32 (h, w) in [0, 1], any size.
-        spans: the part of the picture that the network saw.
-        within: the part where the answer counts; 0 outside.
+        spans: the part of the picture that the network received.
+        within: the part in which the answer is used; the matte is 0 outside.
     """
 
     matte: Matte
@@ -231,20 +233,20 @@ class PictureMatte:
     """The matte of a whole picture.
 
     Attributes:
-        subjects: of each subject the answer that counts. Subjects are joined by their maximum.
+        subjects: the answer used for each subject; they are combined by their maximum.
     """
 
     subjects: tuple[PlacedMatte, ...]
 
     @classmethod
     def of(cls, matte: Matte) -> Self:
-        """Make it of the one answer over the whole picture."""
+        """Create it from one answer for the whole picture."""
         return cls((PlacedMatte(matte=matte),))
 
     def mask(self, width: int, height: int) -> Rows:
         """Return the mask at a size, px.
 
-        Its rows are computed as they are asked for, from any thread.
+        Its rows are computed on request, from any thread.
         """
         masks = [
             MaskRows(one.matte, width=width, height=height, spans=one.spans, within=one.within)
@@ -253,7 +255,7 @@ class PictureMatte:
         return masks[0] if len(masks) == 1 else _MaximumRows(masks)
 
     def save(self, path: Path) -> None:
-        """Write it to a file, for a process that makes a preview of it.
+        """Write it to a file, for the process that makes the preview.
 
         Raises:
             OutputError: it cannot be written.
@@ -271,10 +273,10 @@ class PictureMatte:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            OSError, ValueError: it is not there, or no such file.
+            OSError, ValueError: the file does not exist, or is invalid.
         """
         subjects = []
         with path.open("rb") as file:
@@ -286,7 +288,7 @@ class PictureMatte:
 
 
 def _numbers(area: Area) -> tuple[float, float, float, float]:
-    """Return an area's ends as a row of numbers."""
+    """Return an area's edges as numbers."""
     return area.left, area.top, area.right, area.bottom
 
 
@@ -296,11 +298,11 @@ class _MaximumRows:
     bands = 1
 
     def __init__(self, masks: Sequence[Rows]) -> None:
-        """Join masks."""
+        """Combine masks."""
         self._masks = masks
         self.width, self.height = masks[0].width, masks[0].height
 
     def rows(self, top: int, bottom: int) -> Mask:
-        """Compute rows `top` to `bottom`, the last not included; uint8 (bottom - top, width)."""
+        """Compute rows `top` to `bottom`, exclusive: uint8 (bottom - top, width)."""
         joined: Mask = np.maximum.reduce([mask.rows(top, bottom) for mask in self._masks])
         return joined

@@ -1,4 +1,4 @@
-"""A small picture as the network's input."""
+"""Convert a small picture to the network's input."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 def normalise(
     small: pyvips.Image, *, side: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> NetworkInput:
-    """Make a small picture into the network's input, as rembg's `BaseSession.normalize` does.
+    """Convert a small picture to the network's input, as rembg's `BaseSession.normalize` does.
 
-    The picture is divided by its own maximum, then each channel is shifted and scaled. Alpha is
-    left
-    out: the network sees the colours under it, as in rembg.
+    The picture is divided by its maximum, then each channel is shifted and scaled. Alpha is
+    ignored: the network gets the colours of transparent pixels too, as in rembg.
 
     Args:
-        small: 8-bit RGB or RGBA, no side longer than the network's; a shorter one is enlarged here,
-            since libvips' own enlarging is half a pixel off.
+        small: 8-bit RGB or RGBA, no side longer than the network's. A shorter side is enlarged
+            here, because libvips' enlarging is shifted by half a pixel.
         side: of the network's input, px.
         mean: of each channel, in [0, 1]; subtracted.
-        std: of each channel; divided by.
+        std: of each channel; the divisor.
 
     Returns:
         float32 (1, 3, side, side).
@@ -37,7 +36,7 @@ def normalise(
     pixels = small.numpy()[:, :, :3]
     if pixels.shape[:2] != (side, side):
         pixels = resize_exactly(pixels.astype(np.float32), width=side, height=side).astype(np.uint8)
-    # Each of the 256 values is normalised once: four times as fast as normalising every pixel.
+    # A table of the 256 values is four times as fast as normalising every pixel.
     steps = np.arange(256, dtype=np.float32) / max(float(pixels.max()), 1e-6)
     tensor = np.empty((1, 3, side, side), np.float32)
     for channel in range(3):
@@ -47,5 +46,5 @@ def normalise(
 
 
 def join(inputs: list[NetworkInput]) -> NetworkInput:
-    """Put several pictures' inputs, each float32 (1, 3, h, w), into one of (n, 3, h, w)."""
+    """Join the inputs of several pictures, each float32 (1, 3, h, w), to (n, 3, h, w)."""
     return np.concatenate(inputs)

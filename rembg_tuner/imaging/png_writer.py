@@ -1,30 +1,30 @@
 """Write a PNG file on several cores, strip by strip.
 
-libpng filters and deflates row after row in one thread: more than half of the time that a cut-out
-takes to write. Here the rows are cut into strips of about 512 KiB, and several threads work on them
-at once:
+libpng filters and deflates row after row in one thread, which is more than half of the time to
+write a cut-out. Here the rows are divided into strips of about 512 KiB, which several threads
+process in parallel:
 
-1. The caller hands the picture's rows over from top to bottom, in pieces of any size (`write`).
-   They are collected in a strip, with the last row of the strip before on top.
-2. When a strip is full, a thread finishes its pixels (`finish`: for a cut-out, the mask is joined
+1. The caller passes the picture's rows from top to bottom, in pieces of any size (`write`). They
+   are collected in a strip, together with the last row of the previous strip.
+2. When a strip is full, a thread finishes its pixels (`finish`: for a cut-out, the mask is applied
    here), filters them, and deflates them. PNG's filter Up replaces a row by its difference from the
-   row above, which is why a strip holds one row more than it writes.
-3. A PNG's pixels are one zlib stream. Each strip's part ends with a full flush, so that the parts
-   can follow each other (`imaging.deflate`). The stream's head comes before the first part; an
-   empty last block and the Adler-32 checksum of all filtered rows, combined from the strips' own,
-   come after the last.
-4. Each part is an IDAT chunk of its own. The thread that calls `write`, and at the end `close`,
-   puts them into the file, in order.
+   row above, so a strip contains one row more than it writes.
+3. A PNG's pixels are one zlib stream. The part of each strip ends with a full flush, so the parts
+   can be concatenated (`deflate`). The stream's header precedes the first part. An empty last block
+   and the Adler-32 checksum of all filtered rows, combined from those of the strips, follow the
+   last part.
+4. Each part is a separate IDAT chunk. The thread that calls `write`, and at the end `close`, writes
+   the chunks to the file in order.
 
-The thread that calls `write` is one of `threads`; the others are a pool. `write` gives a strip to
-the pool, and does it itself while the pool has enough to do, or if there is none. With a pool of as
-many threads as CPUs, one more would want to run, and the thread that makes the rows, for which all
-others wait, would lose time slices: a fifth more time at 12 MP on two CPUs.
+The thread that calls `write` is one of `threads`; the others are a pool. `write` passes a strip to
+the pool, or encodes it itself if the pool is busy or does not exist. With a pool of as many threads
+as CPUs, one thread more than CPUs would run, and the thread that produces the rows, on which all
+others depend, would lose time slices: 20 % more time at 12 MP on two CPUs.
 
-At most `2 * threads + 1` strips exist at a time, since `write` waits for the oldest. Their buffers
-are used again, so memory does not grow with the picture.
+At most `2 * threads + 1` strips exist at a time, because `write` waits for the oldest. Their
+buffers are reused, so memory does not grow with the picture.
 
-The module knows nothing of masks, libvips or files' names. Source: PNG (Third Edition), W3C 2025;
+The module is independent of masks, libvips and file names. Source: PNG (Third Edition), W3C 2025;
 RFC 1950.
 """
 
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Bytes = npt.NDArray[np.uint8]
-    # Takes uint8 (1 + n, bytes of a row) as handed over, and the number of the second row; the
-    # first is the one above, or zeros. Returns uint8 (1 + n, bytes of a row in the file), in the
-    # same or another array.
+    # Arguments: uint8 (1 + n, bytes per row) as passed to `write`, whose first row is the one above
+    # or zeros, and the number of the second row. Returns uint8 (1 + n, bytes per row in the file),
+    # in the same or another array.
     Finish = Callable[[Bytes, int], Bytes]
 
 _RAW_DEFLATE = -15  # zlib's code for its largest window without header and checksum
-# By measurement (benchmarks/png_writer.py): the fastest whose files are at most 2 % larger than
-# those of libvips before, by the median of 24 pictures. isal: 3 takes twice as long as 2 and makes
-# larger files. zlib: 1 is at 4 %.
+# Measured with benchmarks/png_writer.py: the fastest levels whose files are at most 2 % larger than
+# those of libvips, in the median of 24 pictures. isal: 3 takes twice as long as 2 and its files are
+# larger. zlib: files of level 1 are 4 % larger.
 _LEVELS = {"isal": 2, "zlib": 2}
 
 
@@ -76,8 +76,8 @@ crc32 = _library.crc32
 def deflate(data: npt.NDArray[np.uint8]) -> tuple[bytes, bytes]:
     """Compress bytes to a part of a raw deflate stream.
 
-    The part ends with a full flush: at a whole byte, and with nothing after it referring to it.
-    Parts that are compressed independently can therefore follow each other in one stream.
+    The part ends with a full flush: at a byte boundary, and later parts do not refer to it. Parts
+    that are compressed independently can therefore be concatenated.
 
     Args:
         data: uint8, contiguous.
@@ -99,12 +99,12 @@ _ADLER_BASE = 65521
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PngLayout:
-    """What a PNG file's head says.
+    """The content of a PNG file's header.
 
     Attributes:
         width, height: px.
         bands: 3 RGB, 4 RGBA; 8 bits each.
-        chunks: whole chunks between IHDR and the pixels, such as iCCP and pHYs.
+        chunks: complete chunks between IHDR and the pixels, such as iCCP and pHYs.
     """
 
     width: int
@@ -121,10 +121,7 @@ class PngLayout:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A strip's part of the file.
-
-    An IDAT chunk, and the checksum and size of the filtered rows in it.
-    """
+    """A strip's part of the file: an IDAT chunk, with checksum and size of its filtered rows."""
 
     chunk: tuple[bytes, ...]
     adler: int
@@ -133,16 +130,16 @@ class _Part:
 
 
 class _Strip:
-    """The buffers of one strip, used again and again."""
+    """The reusable buffers of one strip."""
 
     def __init__(self, rows: int, row_bytes_in: int, row_bytes_out: int) -> None:
-        """Reserve room for some rows and the one above them."""
+        """Allocate the buffers for a number of rows and the row above them."""
         self.pixels = np.empty((1 + rows, row_bytes_in), np.uint8)
         self.filtered = np.empty((rows, 1 + row_bytes_out), np.uint8)
         self.filtered[:, 0] = _UP
 
     def encode(self, top: int, bottom: int, finish: Finish) -> _Part:
-        """Finish, filter and deflate rows `top` to `bottom`, the last not included."""
+        """Finish, filter and deflate rows `top` to `bottom`, exclusive."""
         n = bottom - top
         pixels = finish(self.pixels[: 1 + n], top)
         filtered = self.filtered[:n]
@@ -153,7 +150,7 @@ class _Strip:
 
 
 class PngWriter:
-    """A PNG file that is being written; used as a context, ended by `close`."""
+    """A PNG file that is being written; a context manager, completed by `close`."""
 
     def __init__(
         self,
@@ -164,14 +161,14 @@ class PngWriter:
         row_bytes: int,
         threads: int,
     ) -> None:
-        """Write the file's head.
+        """Write the file's header.
 
         Args:
-            file: opened for writing.
+            file: open for writing.
             layout: of the picture.
-            finish: makes the file's pixels of those handed over; called by several threads at once.
-            row_bytes: of a row as it is handed over.
-            threads: that work at the same time, the caller's included; at least 1.
+            finish: converts passed rows to the file's pixels; called by several threads at once.
+            row_bytes: bytes of a row as passed to `write`.
+            threads: number of parallel threads, including the caller's; at least 1.
 
         Raises:
             OSError: the file cannot be written.
@@ -180,7 +177,7 @@ class PngWriter:
         self._row_bytes = row_bytes
         self._rows = rows_per_strip(max(row_bytes, self._out_bytes), layout.height)
         self._pool = ThreadPoolExecutor(threads - 1, "png") if threads > 1 else None
-        # While `write` does a strip itself, each thread of the pool ends one and needs the next.
+        # While `write` encodes a strip, each thread of the pool may finish one and need the next.
         self._most_pending = 2 * threads - 1
         self._most_waiting = 2 * threads
         self._waiting: deque[Future[_Part]] = deque()
@@ -193,29 +190,29 @@ class PngWriter:
 
     @property
     def _out_bytes(self) -> int:
-        """Bytes of a row in the file."""
+        """Return the bytes of a row in the file."""
         return self._layout.width * self._layout.bands
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return this writer."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the pool's threads; strips that no thread has begun are dropped."""
+        """Stop the pool's threads; strips that were not started are dropped."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     def write(self, rows: bytes | memoryview) -> int:
-        """Take the next bytes of the picture.
+        """Write the next bytes of the picture.
 
         Returns:
-            How many were taken: all.
+            The number of bytes, always all of them.
 
         Raises:
             OSError: the file cannot be written.
-            Exception: whatever `finish` raised.
+            Exception: an error that `finish` raised.
         """
-        rows = memoryview(rows)  # slices of it are no copies
+        rows = memoryview(rows)  # slicing it does not copy
         n, at = len(rows), 0
         while self._filled + n - at >= len(self._room):
             there = at + len(self._room) - self._filled
@@ -227,11 +224,11 @@ class PngWriter:
         return n
 
     def close(self) -> None:
-        """Write what is left, and the file's end.
+        """Write the remaining rows and the file's end.
 
         Raises:
             OSError: the file cannot be written.
-            ValueError: rows are missing, or are too many.
+            ValueError: there are missing or extra rows.
         """
         if self._filled:
             self._encode_strip()
@@ -246,10 +243,10 @@ class PngWriter:
         self._file.writelines(end)
 
     def _encode_strip(self) -> None:
-        """Hand a strip to the pool, or encode it here if the pool has enough; begin the next."""
+        """Pass a strip to the pool, or encode it here if the pool is busy; start the next strip."""
         strip, n = self._strip, self._filled // self._row_bytes
         top, bottom = self._top, self._top + n
-        last_row = strip.pixels[n].copy()  # before `finish` changes it
+        last_row = strip.pixels[n].copy()  # `finish` may change it
         pending = sum(not part.done() for part in self._waiting)
         if self._pool is not None and pending < self._most_pending:
             self._waiting.append(self._pool.submit(strip.encode, top, bottom, self._finish))
@@ -265,7 +262,7 @@ class PngWriter:
         self._begin_strip(last_row)
 
     def _begin_strip(self, above: Bytes | int) -> None:
-        """Take buffers that no thread uses, and put the row above the strip into them."""
+        """Select unused buffers, and copy the row above the strip into them."""
         if self._free:
             self._strip = self._free.pop()
         else:
@@ -275,14 +272,14 @@ class PngWriter:
         self._filled = 0
 
     def _put(self, part: _Part) -> None:
-        """Write a strip's chunk and take its buffers back."""
+        """Write a strip's chunk and release its buffers."""
         self._file.writelines(part.chunk)
         self._adler = combine_adler32(self._adler, part.adler, part.n_bytes)
         self._free.append(part.strip)
 
 
 def rows_per_strip(row_bytes: int, height: int) -> int:
-    """Return how many rows make a strip; one at least, and no more than the picture has."""
+    """Return the number of rows of a strip: at least 1, at most the picture's."""
     return min(height, max(1, _STRIP_BYTES // row_bytes))
 
 
@@ -295,12 +292,12 @@ def png_chunk(kind: bytes, *parts: bytes) -> tuple[bytes, ...]:
 
 
 def combine_adler32(first: int, second: int, n_second: int) -> int:
-    """Return the Adler-32 of two pieces that follow each other, from each piece's own.
+    """Return the Adler-32 of two concatenated pieces from their checksums.
 
     Args:
-        first: of the first piece.
-        second: of the second.
-        n_second: length of the second, bytes.
+        first: checksum of the first piece.
+        second: checksum of the second piece.
+        n_second: length of the second piece, bytes.
 
     Source: RFC 1950, section 8.2: a is 1 plus the sum of all bytes, b is the sum of a after each
     byte.

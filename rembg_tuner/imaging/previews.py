@@ -1,12 +1,10 @@
-"""The process that makes previews.
+"""The process that makes previews: `python -m rembg_tuner.imaging.previews`.
 
-`python -m rembg_tuner.imaging.previews`, requests on stdin, answers on stdout.
-
-Apart from the worker, so that what a page shows adds nothing to the memory and time that a run is
-measured with; and apart from the page, which decodes nothing. One request a line as JSON, one
-answer a line: {"error": null or a message as JSON}. "op" names the request: "make" for the previews
-of a run, "inspect" for an upload's header, "original" for what the page shows of an upload; "ready"
-asks for nothing.
+It is separate from the worker, so previews do not add to the measured memory and time, and from the
+page, which does not decode pictures. Requests are read from stdin and answers are written to
+stdout, as one line of JSON each. The answer contains "error": null or a message as JSON. "op" is
+the kind of request: "make" for the previews of a run, "inspect" for an upload's header, "original"
+for the preview of an upload, "ready" to wait until the process has started.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import Mask
 
 
-_JPEG_QUALITY = 90  # from here on libvips keeps the colours at full resolution
+_JPEG_QUALITY = 90  # the lowest at which libvips does not subsample chroma
 _WEBP = {"Q": 90, "alpha_q": 100, "effort": 0}
 _OPACITIES = 256
 _OPAQUE = 255
@@ -56,15 +54,15 @@ def preview_sides(header: PictureHeader, max_side: int) -> tuple[int, int]:
 
 
 def write_original(header: PictureHeader, target: Path, *, max_side: int) -> None:
-    """Write a picture's colours as JPEG; one that is transparent anywhere also as WebP beside it.
+    """Write a picture's colours as JPEG, and also as WebP if any pixel is transparent.
 
     Args:
         header: of the picture.
-        target: of the JPEG; the WebP has its name with the suffix .webp.
+        target: path of the JPEG; the WebP has the same name with the suffix .webp.
         max_side: of a run, px; 0: the picture's.
 
     Raises:
-        PictureError: the picture is damaged or cut short.
+        PictureError: the picture is damaged or truncated.
         OutputError: a file cannot be written.
     """
     width, height = preview_sides(header, max_side)
@@ -72,7 +70,7 @@ def write_original(header: PictureHeader, target: Path, *, max_side: int) -> Non
     with reading(header.path):
         colours = small[:3] if small.hasalpha() else small
         files = {target: colours.jpegsave_buffer(Q=_JPEG_QUALITY, keep="icc")}
-        # WebP keeps no alpha that is opaque everywhere, and such a picture needs none.
+        # The encoder drops an alpha that is opaque everywhere; such a picture needs no WebP.
         if small.hasalpha() and small[small.bands - 1].min() < _OPAQUE:
             files[target.with_suffix(".webp")] = small.webpsave_buffer(keep="icc", **_WEBP)
     for path, content in files.items():
@@ -80,15 +78,15 @@ def write_original(header: PictureHeader, target: Path, *, max_side: int) -> Non
 
 
 def write_webp(image: pyvips.Image, path: Path, target: Path) -> None:
-    """Write a small picture, or a cut-out, as WebP with lossless alpha.
+    """Write a small picture or a cut-out as WebP with lossless alpha.
 
     Args:
         image: 8-bit RGB or RGBA.
-        path: of what it was read from, for the message.
-        target: replaced if it is there.
+        path: of the source picture, for the message.
+        target: replaced if it exists.
 
     Raises:
-        PictureError: what it was read from is damaged or cut short.
+        PictureError: the source picture is damaged or truncated.
         OutputError: the file cannot be written.
     """
     with reading(path):
@@ -97,9 +95,7 @@ def write_webp(image: pyvips.Image, path: Path, target: Path) -> None:
 
 
 def write_preview(composition: Composition, target: Path) -> None:
-    """Write what a page shows of a cut-out where it cannot lay a mask over the picture.
-
-    At most 1600 px, as WebP.
+    """Write a cut-out as WebP of at most 1600 px, for a page that cannot combine picture and mask.
 
     Raises:
         PictureError, OutputError: as `write_cutout`.
@@ -116,13 +112,13 @@ def write_preview(composition: Composition, target: Path) -> None:
 def write_mask(mask: Mask, target: Path, *, own: Path) -> None:
     """Write a cut-out's alpha as PNG.
 
-    The mask, multiplied by the picture's own alpha where it has one.
+    The mask is multiplied by the picture's own alpha if the picture has one.
 
     Args:
-        mask: uint8 (h, w) in 0..255, of the preview's size.
-        target: replaced if it is there.
-        own: the WebP that `write_original` wrote of a picture with transparency of its own; not
-            there for others.
+        mask: uint8 (h, w) in [0, 255], of the preview's size.
+        target: replaced if it exists.
+        own: the WebP that `write_original` wrote for a picture with transparency; it does not exist
+            for others.
 
     Raises:
         PictureError: that WebP is damaged.
@@ -136,20 +132,20 @@ def write_mask(mask: Mask, target: Path, *, own: Path) -> None:
 
 
 def encode_alpha(mask: Mask) -> bytes:
-    """Encode a mask as an 8-bit palette PNG: black of 256 opacities, rows filtered with Up.
+    """Encode a mask as an 8-bit palette PNG: black with 256 opacities, rows filtered with Up.
 
     Args:
-        mask: uint8 (h, w) in 0..255; 255 is opaque.
+        mask: uint8 (h, w) in [0, 255]; 255 is opaque.
 
     Returns:
-        The file.
+        The content of the file.
     """
     height, width = mask.shape
     rows = np.empty((height, width + 1), np.uint8)
-    rows[:, 0] = 2  # each row holds its difference from the one above
+    rows[:, 0] = 2  # filter Up: the difference from the row above
     rows[:1, 1:] = mask[:1]
     np.subtract(mask[1:], mask[:-1], out=rows[1:, 1:])
-    # A mask is smooth: runs of equal differences are all that is worth looking for.
+    # A mask is smooth, so only runs of equal differences are worth compressing.
     deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
     data = deflate.compress(rows.tobytes()) + deflate.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, palette
@@ -182,16 +178,16 @@ SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WebP", "GIF")
 
 
 def make_previews(request: dict[str, Any]) -> None:
-    """Make the previews of a run that is done: at most 1600 px, upright.
+    """Make the previews of a finished run: at most 1600 px, upright.
 
     Args:
-        request: `input` and `output` of the run; `matte`: where it left its matte, None where it
-            left none and the output itself is scaled down; `preview`: the cut-out as WebP, `mask`:
-            its alpha as PNG, None for what is not wanted; `before`: the picture's JPEG, written if
-            it is not there; `max_side` of the run, px.
+        request: `input` and `output` of the run; `matte`: path of its matte, None: the output is
+            scaled down instead; `preview`: path of the cut-out as WebP, `mask`: path of its alpha
+            as PNG, None: not requested; `before`: path of the picture's JPEG, written if it does
+            not exist; `max_side` of the run, px.
 
     Raises:
-        TunerError: a picture does not read, or a preview cannot be written.
+        TunerError: a picture cannot be read, or a preview cannot be written.
     """
     picture, max_side = Path(request["input"]), request["max_side"]
     before, mask, preview = (
@@ -220,9 +216,9 @@ def make_previews(request: dict[str, Any]) -> None:
 
 
 def _mask(kept: Path, width: int, height: int) -> Mask:
-    """Return the mask of a run at a preview's size: uint8 (height, width) in 0..255."""
+    """Return the mask of a run at a preview's size: uint8 (height, width) in [0, 255]."""
     rows = PictureMatte.load(kept).mask(width, height)
-    # in strips, as for the cut-out: each needs a few rows of the matte only
+    # In strips, as for the cut-out: each strip needs only a few rows of the matte.
     strips = [rows.rows(top, min(height, top + STRIP_ROWS)) for top in range(0, height, STRIP_ROWS)]
     return np.concatenate(strips)
 
@@ -231,14 +227,13 @@ def inspect_picture(request: dict[str, Any]) -> dict[str, Any]:
     """Check a picture's header.
 
     Args:
-        request: `input`: the picture; `max_pixels`: the page's limit.
+        request: `input`: path of the picture; `max_pixels`: the page's limit.
 
     Returns:
-        `width` and `height`, px, and `is_shown`: whether browsers can be relied on to show the
-        file.
+        `width` and `height`, px, and `is_shown`: whether all browsers can display the file.
 
     Raises:
-        TunerError: the picture is refused.
+        TunerError: the picture is rejected.
     """
     header = read_header(Path(request["input"]), max_pixels=request["max_pixels"])
     is_shown = header.format.name in SHOWN_BY_BROWSERS
@@ -246,24 +241,24 @@ def inspect_picture(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_original(request: dict[str, Any]) -> None:
-    """Write what a page shows of a picture, before it is run.
+    """Write the preview of a picture that has not been run yet.
 
     Args:
-        request: `input`: the picture; `max_pixels`: the page's limit; `before`: where the JPEG
-            goes.
+        request: `input`: path of the picture; `max_pixels`: the page's limit; `before`: path of
+            the JPEG.
 
     Raises:
-        TunerError: the picture does not read, or the file cannot be written.
+        TunerError: the picture cannot be read, or the file cannot be written.
     """
     header = read_header(Path(request["input"]), max_pixels=request["max_pixels"])
     write_original(header, Path(request["before"]), max_side=0)
 
 
 def _scale_to_preview(header: PictureHeader, preview: Path) -> None:
-    """Scale a cut-out down, its transparency kept.
+    """Scale a cut-out down with its transparency, and write it.
 
     Raises:
-        TunerError: it does not read, or the preview cannot be written.
+        TunerError: it cannot be read, or the preview cannot be written.
     """
     width, height = preview_sides(header, 0)
     small = read_small(header, width=width, height=height)
@@ -279,7 +274,7 @@ _ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
 
 
 def main() -> None:
-    """Serve requests until stdin closes."""
+    """Handle requests until stdin closes."""
     libvips.start_libvips(1)
     for line in sys.stdin:
         answer: dict[str, Any] = {"error": None}

@@ -1,6 +1,6 @@
-"""How like a reference a matte is; pure numpy.
+"""Measure the agreement of a matte with a reference, with numpy only.
 
-It is agreement with a reference, never accuracy: no ground truth is known here.
+The results are agreement, not accuracy, because no ground truth is available.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]
     Mask = npt.NDArray[np.bool_]  # (h, w)
 
-FOREGROUND_FROM = 0.5  # a pixel counts as foreground from here on
-BOUNDARY_TOLERANCE = 0.008  # of the diagonal, as DAVIS has it: 12 px of a picture of 1200 x 900
-# The least F-measure of the boundary for so many stars. Set by eye on pictures held against u2netp
-# in fp32 at 320 px: its int8 form keeps five, 256 px four; from three down parts of the outline run
-# elsewhere.
+FOREGROUND_FROM = 0.5  # minimum matte value of the foreground
+BOUNDARY_TOLERANCE = 0.008  # share of the diagonal, as in DAVIS: 12 px for 1200 x 900 px
+# Minimum boundary F-measure for a number of stars. Chosen by eye on pictures compared with u2netp
+# in fp32 at 320 px: its int8 form has five, 256 px has four; from three stars down, parts of the
+# outline differ visibly.
 STARS = (
     (0.99, 5.0),
     (0.975, 4.5),
@@ -34,7 +34,7 @@ STARS = (
 
 
 def mean_absolute_error(matte: Matte, reference: Matte) -> float:
-    """Average the absolute differences of two mattes.
+    """Return the mean of the absolute differences of two mattes.
 
     Args:
         matte: float32 (h, w) in [0, 1]; 1 is foreground.
@@ -51,14 +51,14 @@ def mean_absolute_error(matte: Matte, reference: Matte) -> float:
 
 
 def intersection_over_union(matte: Matte, reference: Matte) -> float:
-    """Compare the foregrounds of two mattes, a pixel being foreground from 0.5 on.
+    """Compare the foregrounds of two mattes: the pixels of at least 0.5.
 
     Args:
         matte: float32 (h, w) in [0, 1]; 1 is foreground.
         reference: the matte it is compared with; same shape and range.
 
     Returns:
-        From 0 (nothing in common) to 1 (the same pixels); 1 where neither has any.
+        From 0 (no common pixel) to 1 (the same pixels); 1 if both are empty.
 
     Raises:
         ValueError: the shapes differ.
@@ -72,18 +72,17 @@ def intersection_over_union(matte: Matte, reference: Matte) -> float:
 
 
 def sure_share(matte: Matte) -> float:
-    """Return how sure a matte is of its foreground.
+    """Return the share of opaque pixels among those that are not background.
 
-    The share of what is not background that is opaque.
-
-    A clear cut-out has soft pixels along its edge only; where a network saw nothing, stretching its
-    answer makes a grey fog.
+    A clear cut-out has soft pixels only along its edge. If a network finds no foreground,
+    stretching its answer gives medium values over large areas.
 
     Args:
         matte: float32 (h, w) in [0, 1]; 1 is foreground.
 
     Returns:
-        From 0 to 1: pixels of at least 0.9 among those of at least 0.1; 0 where there are none.
+        From 0 to 1: the share of the pixels of at least 0.9 among those of at least 0.1; 0 if there
+        are no such pixels.
     """
     some = int(np.count_nonzero(matte >= 0.1))
     return int(np.count_nonzero(matte >= 0.9)) / some if some else 0.0
@@ -94,7 +93,7 @@ def boundary_f_measure(
 ) -> float:
     """Compare the outlines of two mattes' foregrounds: the F-measure of their boundaries.
 
-    A boundary pixel counts as found where the other's boundary runs within the tolerance.
+    A boundary pixel is found if the other boundary is within the tolerance.
 
     Args:
         matte: float32 (h, w) in [0, 1]; 1 is foreground.
@@ -102,8 +101,8 @@ def boundary_f_measure(
         tolerance: as a share of the picture's diagonal, rounded up to whole pixels.
 
     Returns:
-        From 0 (nothing found) to 1 (every boundary pixel); 1 where neither has a boundary, 0 where
-        one of them has none.
+        From 0 (no boundary pixel found) to 1 (all found); 1 if both have no boundary, 0 if only one
+        has none.
 
     Raises:
         ValueError: the shapes differ.
@@ -123,13 +122,13 @@ def boundary_f_measure(
 
 
 def boundary_of(foreground: Mask) -> Mask:
-    """Mark the pixels whose right, lower or lower right neighbour is on the other side.
+    """Mark the pixels whose right, lower or lower right neighbour differs.
 
     Args:
         foreground: bool (h, w).
 
     Returns:
-        bool (h, w), one pixel wide; the picture's own edge is no boundary.
+        bool (h, w), one pixel wide; the picture's edge is not a boundary.
     """
     right, below, corner = (foreground.copy() for _ in range(3))
     right[:, :-1] = foreground[:, 1:]
@@ -143,11 +142,11 @@ def boundary_of(foreground: Mask) -> Mask:
 
 
 def dilate(marked: Mask, radius: int) -> Mask:
-    """Mark everything within a radius of what is marked.
+    """Mark all pixels within a radius of the marked pixels.
 
     Args:
         marked: bool (h, w).
-        radius: of the disk, px, from 0 on.
+        radius: of the disk, px, at least 0.
 
     Returns:
         bool (h, w).
@@ -168,7 +167,7 @@ def dilate(marked: Mask, radius: int) -> Mask:
 
 
 def edge_stars(boundary_f: float) -> float:
-    """Return a boundary's F-measure as stars, by `STARS`.
+    """Return the number of stars for a boundary's F-measure, from `STARS`.
 
     Args:
         boundary_f: 0 to 1.
@@ -180,7 +179,7 @@ def edge_stars(boundary_f: float) -> float:
 
 
 def _require_same_shape(matte: Matte, reference: Matte) -> None:
-    """Refuse mattes of different shapes."""
+    """Raise a ValueError if the shapes of two mattes differ."""
     if matte.shape != reference.shape:
         raise ValueError(
             f"mattes of one shape can be compared, got {matte.shape} and {reference.shape}"

@@ -1,4 +1,4 @@
-"""Pictures made from others: enlarged ones for benchmarks, crops and mirror images for calibration."""
+"""Make enlarged pictures for benchmarks, and crops and mirror images for calibration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyvips
 
 _LUMA_GRAIN, _CHROMA_GRAIN = 3.0, 1.5  # standard deviations in 8-bit steps, about ISO 400
-# Of libvips' encoders; the least effort, since encoding is not measured.
+# Options of libvips' encoders, with the lowest effort because encoding is not measured.
 _OPTIONS: dict[str, dict[str, object]] = {
     ".jpg": {"Q": 92},
     ".png": {"compression": 1},
@@ -30,21 +30,21 @@ def make_sample(
     interlaced: bool = False,
     scale: float = 1.0,
 ) -> None:
-    """Enlarge a picture to cover a size, crop its middle, add grain and save it.
+    """Enlarge a picture to cover a size, crop its centre, add grain and save it.
 
-    A picture without grain would flatter every encoder.
+    Without grain, encoders would have unrealistically little work.
 
     Args:
         source: any picture.
         target: .jpg, .webp, .avif, .png or .tif.
         size: width and height, px, upright.
-        turned: store it on its side, with the EXIF orientation (6) that puts it upright.
+        turned: store it sideways, with the EXIF orientation (6) that turns it upright.
         interlaced: as a progressive JPEG or interlaced PNG.
-        scale: of the sides that the picture fills, from above 0 to 1; below 1 its subject is small,
-            and its outermost pixels go on to the edge.
+        scale: share of the sides that the picture covers, above 0 and at most 1. Below 1, the
+            subject is small, and the outermost pixels are repeated up to the edge.
 
     Raises:
-        OSError: it cannot be written; libvips itself would not tell why.
+        OSError: it cannot be written; libvips itself would not return the reason.
     """
     width, height = size
     image = pyvips.Image.new_from_file(str(source)).colourspace("srgb")[:3]
@@ -67,7 +67,7 @@ def make_sample(
 
 
 def _cover(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
-    """Enlarge or reduce a picture to cover a size, and crop its middle."""
+    """Scale a picture to cover a size, and crop its centre."""
     scale = max(width / image.width, height / image.height)
     image = image.resize(scale * 1.0001, kernel="lanczos3")
     return image.crop((image.width - width) // 2, (image.height - height) // 2, width, height)
@@ -79,12 +79,12 @@ Crop = tuple[float, float, float, float]  # left, top, width, height: shares of 
 def crop_and_mirror(
     image: pyvips.Image, crop: Crop | None, *, is_mirrored: bool, side: int
 ) -> pyvips.Image:
-    """Take a part of a picture, no side longer than the network's.
+    """Crop and mirror a picture, and scale it down to at most the network's side.
 
     Args:
         image: 8-bit RGB or RGBA, in memory.
-        crop: the part; None: all of it.
-        is_mirrored: whether left and right change places.
+        crop: the part; None: the whole picture.
+        is_mirrored: swap left and right.
         side: of the network's input, px.
     """
     if crop is not None:

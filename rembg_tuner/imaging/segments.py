@@ -1,8 +1,8 @@
-"""The segments of JPEG files and the blocks of GIF files: what a decoder is shown, and the end.
+"""Choose the parts of JPEG and GIF files that a decoder reads, and detect truncated files.
 
-JPEG (ITU-T T.81, annexes B and G): segments before the pixels are stepped over by their lengths;
-the pixels themselves are searched only where the file does not end with the end marker. GIF
-(GIF89a, 1990): the blocks are followed up to the first frame.
+JPEG (ITU-T T.81, annexes B and G): segments before the pixels are skipped by their lengths; the
+pixels are searched only if the file does not end with the end marker. GIF (GIF89a, 1990): the
+blocks are followed up to the first frame.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _MARKER_IN_PIXELS = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """A marker and what belongs to it.
+    """A marker and its segment.
 
     Attributes:
         code: the marker's second byte.
-        start: where the marker stands in the file.
+        start: offset of the marker in the file.
         length: of marker, length field and content, bytes.
         beginning: the first bytes of the content.
     """
@@ -54,7 +54,7 @@ class _Segment:
 
     @property
     def is_skippable(self) -> bool:
-        """Whether pixels, orientation and colours are the same without it."""
+        """Return whether pixels, orientation and colours are the same without it."""
         if self.code not in _APPS:
             return self.code == _COM
         needed = _NEEDED_APPS.get(self.code)
@@ -62,12 +62,12 @@ class _Segment:
 
     @property
     def is_profile(self) -> bool:
-        """Whether it is a part of the ICC profile."""
+        """Return whether it is a part of the ICC profile."""
         return self.code == _APP2 and not self.is_skippable
 
 
 def inspect_jpeg(path: Path, file: PictureFile) -> FileView:
-    """Choose the segments that a decoder is shown.
+    """Choose the segments that a decoder reads.
 
     Raises:
         PictureError: there are more segments than a picture needs.
@@ -75,7 +75,7 @@ def inspect_jpeg(path: Path, file: PictureFile) -> FileView:
     segments = list(_segments(path, file))
     scan = next((i for i, one in enumerate(segments) if one.code == _SOS), None)
     if scan is None:
-        return views.WHOLE_FILE  # no pixels: libvips says what is wrong
+        return views.WHOLE_FILE  # no pixels: libvips reports the error
     before = segments[:scan]
     shown, warnings = _choose_segments(before)
     is_cut = file.read_at(file.size - 2, 2) != _END and segments[-1].code != _EOI
@@ -92,7 +92,7 @@ def inspect_jpeg(path: Path, file: PictureFile) -> FileView:
 
 
 def _choose_segments(before: list[_Segment]) -> tuple[list[_Segment], tuple[Message, ...]]:
-    """Return the segments before the pixels that are shown, and warnings of those left out."""
+    """Return the segments before the pixels that a decoder reads, and warnings on others."""
     shown = before
     if views.is_costly(one.length for one in before if one.is_skippable):
         shown = [one for one in shown if not one.is_skippable]
@@ -103,30 +103,30 @@ def _choose_segments(before: list[_Segment]) -> tuple[list[_Segment], tuple[Mess
 
 
 def settle_jpeg(path: Path, file: PictureFile, view: FileView) -> FileView | None:
-    """Decode a JPEG that was cut, at an eighth of its sides, and look for complaints.
+    """Decode a truncated JPEG at an eighth of its sides, and check for warnings.
 
     Returns:
         The view; None: pixels are missing.
 
     Raises:
-        pyvips.Error: it does not decode.
+        pyvips.Error: it cannot be decoded.
     """
     if not _has_all_scans(path, file):
         return None
     pyvips.vips_lib.vips_error_clear()
     image = views.load_view(file, view, "jpegload", shrink=8, fail_on="truncated")
     image.avg()
-    # libjpeg makes up what is missing, and only says so; libvips hears of it, but not in the last
-    # rows
+    # libjpeg fills missing pixels and only logs a warning. libvips reports it as an error, but not
+    # in the last rows.
     said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer())
     pyvips.vips_lib.vips_error_clear()
     return None if said else view
 
 
 def _has_all_scans(path: Path, file: PictureFile) -> bool:
-    """Return whether the scans of a JPEG that was cut give every coefficient, to its last bit.
+    """Return whether the scans of a truncated JPEG contain every coefficient, to its last bit.
 
-    Whether the last of them is whole is for the decoder to say.
+    The decoder checks whether the last scan is complete.
     """
     left: dict[int, set[int]] = {}
     for one in _segments(path, file):
@@ -142,9 +142,9 @@ def _has_all_scans(path: Path, file: PictureFile) -> bool:
 
 
 def _segments(path: Path, file: PictureFile) -> Iterator[_Segment]:
-    """List the segments; past the first scan only where the file does not end with the end marker.
+    """List the segments; after the first scan only if the file does not end with the end marker.
 
-    A segment that the file does not hold whole ends the list.
+    The list ends before a segment that exceeds the file.
 
     Raises:
         PictureError: there are too many.
@@ -172,12 +172,12 @@ def _segments(path: Path, file: PictureFile) -> Iterator[_Segment]:
 
 
 def _next_marker(file: PictureFile, offset: int) -> int:
-    """Find the first marker after a scan's pixels; the file's size where there is none."""
+    """Return the offset of the first marker after a scan's pixels, or the file's size."""
     while block := file.read_at(offset, _JPEG_BLOCK_BYTES):
         found = _MARKER_IN_PIXELS.search(block)
         if found is not None:
             return offset + found.start()
-        offset += len(block) - (len(block) > 1)  # the marker may lie across two blocks
+        offset += len(block) - (len(block) > 1)  # a marker may span two blocks
         if len(block) < 2 or offset >= file.size - 1:
             break
     return file.size
@@ -194,13 +194,13 @@ _MAX_BLOCKS = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FirstFrame:
-    """The first frame.
+    """The first frame of a GIF.
 
     Attributes:
         box: left, top, width and height in the picture, px.
-        start: where its descriptor begins.
-        end: where what is there of it ends.
-        cut_block: where its last sub-block begins that is not whole; None: it is whole.
+        start: offset of its descriptor.
+        end: end of its data in the file.
+        cut_block: offset of its truncated sub-block; None: it is complete.
     """
 
     box: tuple[int, int, int, int]
@@ -210,14 +210,17 @@ class _FirstFrame:
 
 
 def inspect_gif(path: Path, file: PictureFile) -> FileView:
-    """Show a file that was cut, or that has much after its first frame, up to that and with an end.
+    """Choose the part of a GIF that a decoder reads.
+
+    A file that is truncated, or that has much data after its first frame, is read up to the end of
+    that frame, followed by a trailer.
 
     Raises:
         PictureError: there are more extensions than a picture needs.
     """
     frame = _first_frame(path, file)
     if frame is None:
-        return views.WHOLE_FILE  # no pixels: libvips says what is wrong
+        return views.WHOLE_FILE  # no pixels: libvips reports the error
     if file.size - frame.end > _MAX_SHOWN_BYTES:
         return FileView(pieces=_gif_pieces(frame), box=frame.box)  # libvips would list every frame
     tail = file.read_at(max(0, file.size - _TAIL_BYTES), _TAIL_BYTES)
@@ -229,9 +232,9 @@ def inspect_gif(path: Path, file: PictureFile) -> FileView:
 
 
 def clear_outside(image: pyvips.Image, box: tuple[int, int, int, int]) -> pyvips.Image:
-    """Make what lies outside the first frame transparent, as browsers do.
+    """Make the area outside the first frame transparent, as browsers do.
 
-    libvips gives it black, and no alpha, where no frame has a transparent colour.
+    If no frame has a transparent colour, libvips makes this area black, without alpha.
     """
     left, top, width, height = box
     right, bottom = min(left + width, image.width), min(top + height, image.height)
@@ -244,15 +247,15 @@ def clear_outside(image: pyvips.Image, box: tuple[int, int, int, int]) -> pyvips
 
 
 def settle_gif(path: Path, file: PictureFile, view: FileView) -> FileView | None:
-    """Decode the first frame of a GIF that was cut, and look for pixels that it does not give.
+    """Decode the first frame of a truncated GIF, and check for missing pixels.
 
-    A pixel that is missing is transparent, whichever colour the frame is told to be transparent.
+    Missing pixels are transparent in two decodings with different transparent colours.
 
     Returns:
         The view; None: pixels are missing.
 
     Raises:
-        pyvips.Error: it does not decode.
+        pyvips.Error: it cannot be decoded.
     """
     frame = _first_frame(path, file)
     if frame is None or frame.cut_block is None:
@@ -266,7 +269,7 @@ def settle_gif(path: Path, file: PictureFile, view: FileView) -> FileView | None
 
 
 def _opacity(file: PictureFile, frame: _FirstFrame, *, transparent: int) -> pyvips.Image:
-    """Decode a frame's opacity with one of its colours transparent; one band, 0 or 255."""
+    """Decode a frame's opacity with the given colour index transparent; one band, 0 or 255."""
     control = bytes([_EXTENSION, _GRAPHIC_CONTROL, 4, 1, 0, 0, transparent, 0])
     before, *rest = _gif_pieces(frame)
     assert isinstance(before, tuple)
@@ -321,15 +324,15 @@ def _has_trailer(file: PictureFile, offset: int) -> bool:
 
 
 def _table_bytes(packed: int) -> int:
-    """Return the bytes of the colour table that a packed field announces."""
+    """Return the size of the colour table that a packed field declares, bytes."""
     return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
 
 
 def _skip_sub_blocks(file: PictureFile, offset: int) -> tuple[int, int | None]:
-    """Step over sub-blocks.
+    """Skip sub-blocks.
 
     Returns:
-        Where they end, and where the one begins that is cut; None: they end as they should.
+        Their end, and the offset of the truncated one; None: they are complete.
     """
     begin, block = offset, b""
     while True:
@@ -346,7 +349,10 @@ def _skip_sub_blocks(file: PictureFile, offset: int) -> tuple[int, int | None]:
 
 
 def _gif_pieces(frame: _FirstFrame) -> tuple[Piece, ...]:
-    """List the file up to its first frame, with a last sub-block as long as it is, and an end."""
+    """List the pieces of the view: the file up to its first frame's end, and a trailer.
+
+    The length of a truncated sub-block is corrected.
+    """
     if frame.cut_block is None:
         return (0, frame.end), bytes([_TRAILER])
     there = frame.end - frame.cut_block - 1

@@ -1,6 +1,6 @@
-"""Open a picture: limits before decoding, colours as 8-bit RGB, upright, scaled down if asked.
+"""Open a picture as 8-bit RGB, upright and optionally scaled down, after checking the limits.
 
-What comes out is a libvips pipeline; pixels move when somebody reads it.
+The result is a libvips pipeline; pixels are computed when they are read.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from rembg_tuner.base.messages import Message
 
 _IN_MEMORY_PIXELS = (
-    4_200_000  # up to here (16 MiB with alpha) a turned or scaled picture is kept in memory
+    4_200_000  # maximum size (16 MiB with alpha) of a rotated picture that is kept in memory
 )
 _PROBE_BYTES = 2**18  # more than one tile of the temporary file
 _OPEN_FILES = Path("/proc/self/fd")
-# How far a JPEG's decoder shrinks (DCT), and how far Lanczos must still shrink after it: with 1.6
-# left after 4, the worst mask's IoU with rembg's falls from .995 to .986.
+# Factors by which a JPEG's decoder shrinks (DCT), and the minimum factor left for Lanczos: with 1.6
+# left after 4, the worst mask's IoU with rembg's decreases from 0.995 to 0.986.
 _JPEG_SHRINKS = ((8, 2.0), (4, 2.0), (2, 1.5))
 _WEBP_SHRINK_LEFT = 2.0
-_LANCZOS_SHRINK = 6.0  # nearest to Pillow's, of 0, 2, 4, 6 and 8, over factors from 2 to 32
-_STRIP_ROWS = 8  # of a small picture: 3 ms of decoding at 12 MP
-_ROWS_AT_ONCE = 8  # of a picture whose colours take many steps to convert
+_LANCZOS_SHRINK = 6.0  # of 0, 2, 4, 6 and 8 the closest to Pillow, for factors from 2 to 32
+_STRIP_ROWS = 8  # of a small picture; 3 ms of decoding at 12 MP
+_ROWS_AT_ONCE = 8  # of a picture whose colours need many conversion steps
 
 
 def read_small(
@@ -47,23 +47,23 @@ def read_small(
     box: Box | None = None,
     after_strip: Callable[[], None] | None = None,
 ) -> pyvips.Image:
-    """Read a picture, or a part of it, scaled down to at most these sides, upright, in memory.
+    """Read a picture or a part of it into memory, upright, scaled down to at most these sides.
 
-    Decoders that can shrink while decoding do so, as far as Lanczos still has to halve.
+    Decoders that can shrink while decoding do so, as long as Lanczos still shrinks enough.
 
     Args:
         header: of the picture.
-        width: of the result at most, px.
-        height: of the result at most, px.
-        box: the part of the upright picture; None: the whole.
-        after_strip: called after each strip; all work is then done in this thread, so that its CPU
-            clock shows what the reading took. None: libvips' pool reads. The pixels are the same.
+        width: maximum width of the result, px.
+        height: maximum height of the result, px.
+        box: the part of the upright picture; None: the whole picture.
+        after_strip: called after each strip. All work is then done in this thread, so its CPU clock
+            measures the reading. None: libvips' thread pool reads. The pixels are the same.
 
     Returns:
-        8-bit RGB or RGBA; a side that is smaller than asked stays as it is.
+        8-bit RGB or RGBA; a side that is smaller than its maximum is not enlarged.
 
     Raises:
-        PictureError: the picture is damaged or cut short.
+        PictureError: the picture is damaged or truncated.
     """
     sideways = header.orientation in SIDEWAYS
     w, h = (height, width) if sideways else (width, height)
@@ -74,7 +74,7 @@ def read_small(
             else _open_box(header, stored_box(box, header.whole, header.orientation), w, h)
         )
         small = _scale_down(image, w, h)
-        # in memory before it is turned: a side that is not scaled is read from top to bottom only
+        # Copied before the rotation: a side that is not scaled can only be read from top to bottom.
         small = small.copy_memory() if after_strip is None else _copy_in_strips(small, after_strip)
         return _upright(small, header.orientation).copy_memory()
 
@@ -92,7 +92,7 @@ def _copy_in_strips(image: pyvips.Image, after_strip: Callable[[], None]) -> pyv
 
 
 def transparency_warning(small: pyvips.Image) -> Message | None:
-    """Return a warning where a picture, as `read_small` read it, is transparent everywhere."""
+    """Return a warning if a picture read by `read_small` is transparent everywhere."""
     if not small.hasalpha() or small[small.bands - 1].max() > 0:
         return None
     return Message(
@@ -104,20 +104,18 @@ def transparency_warning(small: pyvips.Image) -> Message | None:
 
 @contextlib.contextmanager
 def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvips.Image]:
-    """Open a picture for one pass from top to bottom.
+    """Open a picture for one pass from top to bottom: upright, 8-bit RGB or RGBA, scaled down.
 
-    Upright, 8-bit RGB or RGBA, scaled down if asked.
-
-    A picture that EXIF turns cannot be read from top to bottom: a small one is turned in memory, a
-    large one is spooled to a tiled temporary file first.
+    A picture that is rotated by EXIF cannot be read from top to bottom: a small one is rotated in
+    memory, a large one is first written to a tiled temporary file.
 
     Args:
         header: of the picture.
-        max_side: the longest side it is scaled down to, px; 0: as it is.
+        max_side: the longest side of the result, px; 0: the picture's.
         scratch: the folder for the temporary file.
 
     Raises:
-        PictureError: the picture is damaged or cut short.
+        PictureError: the picture is damaged or truncated.
     """
     width, height = header.scaled(max_side)
     if header.orientation in (1, 2) and (width, height) == (header.width, header.height):
@@ -140,10 +138,7 @@ def opened(header: PictureHeader, max_side: int, scratch: Path) -> Iterator[pyvi
 
 
 def _open_box(header: PictureHeader, box: Box, width: int, height: int) -> pyvips.Image:
-    """Open a part of a picture as it is stored.
-
-    Shrunk by its decoder no further than `_load_shrunk` does.
-    """
+    """Open a part of a picture in its stored orientation, shrunk as by `_load_shrunk`."""
     full = stored_box(header.whole, header.whole, header.orientation)
     image = _open_rgb(
         header,
@@ -161,15 +156,15 @@ def _open_box(header: PictureHeader, box: Box, width: int, height: int) -> pyvip
 def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvips.Image:
     """Open a picture as 8-bit RGB or RGBA.
 
-    Shrunk by its decoder where sides are given and it can.
+    If sides are given and its decoder can shrink, it is shrunk.
     """
     if header.view.tiff is not None:
         with open_file(header.path) as file:
             colours, alpha = tiff_pixels.open_tiff(file, header.view.tiff)
         rgb = _to_rgb(colours)
         rgb = rgb if alpha is None else rgb.bandjoin(alpha)
-        # scaling down asks for many rows at a time: floats of 6 MP take 40 MiB row by row, and else
-        # 200
+        # Scaling down requests many rows at a time: floats of 6 MP would need 200 MiB, and need
+        # 40 MiB with this limit.
         return rgb.sequential(tile_height=_ROWS_AT_ONCE) if width and height else rgb
     if width and height:
         return _to_rgb(_load_shrunk(header, width=width, height=height))
@@ -177,7 +172,7 @@ def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvi
 
 
 def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
-    """Open a picture no smaller than twice the sides wanted, shrunk by its decoder where it can."""
+    """Open a picture at twice the requested sides or more, shrunk by its decoder if it can."""
     full_w, full_h = header.width, header.height
     if header.orientation in SIDEWAYS:
         full_w, full_h = full_h, full_w
@@ -191,12 +186,12 @@ def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Im
 
 
 def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
-    """Scale to at most these sides with Lanczos, each side on its own; no side is enlarged.
+    """Scale to at most these sides with Lanczos, each side separately; no side is enlarged.
 
-    libvips' box filter comes before only where Lanczos still has to shrink `_LANCZOS_SHRINK` times:
-    at its usual 2 a mask moves twice as far from rembg's, and with none, the rounding of many small
-    weights darkens the picture (2 of 255 at 32 times) and factors above 333 are refused. Colours
-    are not weighed by alpha, neither here nor in stock rembg.
+    libvips' box filter is applied first only if at least a factor of `_LANCZOS_SHRINK` remains for
+    Lanczos. With libvips' default of 2, a mask differs twice as much from rembg's. Without the box
+    filter, rounding many small weights darkens the picture (2 of 255 at a factor of 32), and
+    factors above 333 are rejected. Colours are not weighted by alpha, as in rembg.
     """
     across, down = min(1.0, width / image.width), min(1.0, height / image.height)
     scaled: pyvips.Image = image.resize(across, vscale=down, kernel="lanczos3", gap=_LANCZOS_SHRINK)
@@ -204,9 +199,12 @@ def _scale_down(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
 
 
 def _to_rgb(image: pyvips.Image) -> pyvips.Image:
-    """Make any picture 8-bit RGB or RGBA; an RGB profile is kept, others are converted to sRGB."""
+    """Convert any picture to 8-bit RGB or RGBA.
+
+    An RGB profile is kept; pictures with another profile are converted to sRGB.
+    """
     if tiff_pixels.profile_space(image) not in (b"", b"RGB "):
-        # a CMYK or grey profile says nothing of RGB numbers: go through it to sRGB
+        # A CMYK or grey profile does not apply to RGB values: convert with it to sRGB.
         image = image.icc_transform("srgb", embedded=True, depth=8)
         image = image.colourspace("srgb")
     elif image.interpretation == "cmyk":
@@ -219,7 +217,7 @@ def _to_rgb(image: pyvips.Image) -> pyvips.Image:
 
 
 def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
-    """Turn a picture that can be read in any order as EXIF says."""
+    """Apply an EXIF orientation to a picture that can be read in any order."""
     if orientation == 1:
         return image
     image = image.copy()
@@ -234,8 +232,7 @@ def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> py
     Raises:
         OSError: the file cannot be written.
     """
-    # Without a name where the system allows that: then nothing is left even if this process is
-    # killed.
+    # Without a name if the system supports it: then no file remains if this process is killed.
     make = tempfile.TemporaryFile if _OPEN_FILES.is_dir() else tempfile.NamedTemporaryFile
     file = stack.enter_context(make(dir=folder, suffix=".tif", buffering=0))
     name = str(_OPEN_FILES / str(file.fileno())) if _OPEN_FILES.is_dir() else file.name
@@ -250,7 +247,7 @@ def _spool(image: pyvips.Image, folder: Path, stack: contextlib.ExitStack) -> py
             bigtiff=True,
         )
     except pyvips.Error:
-        # libvips gives no errno: a write of our own tells a full disk from a damaged picture
+        # libvips does not return errno: this write fails if the disk is full
         file.seek(0, os.SEEK_END)
         file.write(bytes(_PROBE_BYTES))
         raise

@@ -1,8 +1,8 @@
 """Choose a TIFF file's picture among its pages, and decide how its samples are read.
 
-A TIFF file can hold several pages, thumbnails and masks, and its samples can mean many things. This
-module reads the tags and returns a `TiffPicture`, or refuses the file and says what it is. It
-decodes nothing; `tiff_pixels` does.
+A TIFF file can contain several pages, thumbnails and masks, and many kinds of samples. This module
+reads the tags and returns a `TiffPicture`, or rejects the file with the reason. It does not decode
+pixels; `tiff_pixels` does.
 
 Sources: TIFF Revision 6.0 (Adobe, 1992), and the list of tags and their values in libtiff's tiff.h.
 """
@@ -45,7 +45,7 @@ _CHANNELS: dict[int, int] = {
 }
 _JPEG = 7
 _SGI_LOG = (34676, 34677)
-# What libtiff in pyvips-binary decodes; the others are refused by name.
+# Compressions that libtiff in pyvips-binary decodes; others are rejected by name.
 _DECODED = frozenset(
     {1, 2, 3, 4, 5, 7, 8, 32766, 32771, 32773, 32809, 32909, 32946, 34676, 34677, 50001}
 )
@@ -56,7 +56,7 @@ _COMPRESSIONS = {
     **{6: "old-style JPEG", 34887: "LERC", 34892: "lossy JPEG", 34925: "LZMA", 34933: "PNG"},
     **{34934: "JPEG XR", 50000: "Zstandard"},
 }
-_ROWS_AT_ONCE = 128  # of a strip: libvips decodes one with more rows row by row where it can
+_ROWS_AT_ONCE = 128  # of a strip; libvips decodes larger strips row by row if possible
 _FEW_BYTES = 32 * 2**20
 _UINT, _INT, _FLOAT, _VOID = 1, 2, 3, 4  # SampleFormat
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # ExtraSamples
@@ -64,24 +64,24 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2  # ExtraSamples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TiffPicture:
-    """The picture of a TIFF file that is read, and how.
+    """The chosen picture of a TIFF file, and how it is read.
 
     Attributes:
         directory: of the picture.
-        page, sub_page: where libvips finds it: the page, and its SubIFD (-1: the page itself).
+        page, sub_page: its position for libvips: the page, and its SubIFD (-1: the page itself).
         order, is_big: byte order ("<" or ">"), BigTIFF.
-        colour: what the samples mean.
-        samples: of a pixel, extra ones included.
-        bits: of a sample.
+        colour: meaning of the samples.
+        samples: per pixel, including extra ones.
+        bits: per sample.
         is_float: samples are IEEE floating-point numbers.
-        is_planar: each sample has its own strips or tiles.
-        is_plain: libvips reads it right as it is; otherwise it is read as numbers.
-        alpha: the index of the sample that is transparency; None: there is none.
-        is_premultiplied: the colours are multiplied by it.
+        is_planar: each sample has separate strips or tiles.
+        is_plain: libvips reads the samples correctly; otherwise they are read as numbers.
+        alpha: index of the sample that is transparency; None: no transparency.
+        is_premultiplied: the colours are multiplied by alpha.
         has_profile: it has a colour profile.
         luma: YCbCr's weights of red, green and blue.
-        reference: YCbCr's codes for black and white, luma then both chromas.
-        held_bytes: about what libvips holds at a time of large strips or tiles; 0: little.
+        reference: YCbCr's codes for black and white, luma first, then both chromas.
+        held_bytes: estimated memory of libvips for large strips or tiles; 0: little.
     """
 
     directory: Directory
@@ -104,12 +104,12 @@ class TiffPicture:
 
     @property
     def is_tiled(self) -> bool:
-        """Return whether it is stored in tiles, and not in strips."""
+        """Return whether it is stored in tiles instead of strips."""
         return Code.TILE_WIDTH in self.directory.tags
 
     @property
     def channels(self) -> int:
-        """Return the number of samples that are colour."""
+        """Return the number of colour samples per pixel."""
         return _CHANNELS.get(self.colour, self.samples)
 
 
@@ -117,7 +117,7 @@ def inspect(path: Path, file: PictureFile) -> FileView:
     """Read the tags of a TIFF file and choose its picture.
 
     Raises:
-        PictureError: the file is damaged, is a camera's raw file, or has samples that are not read.
+        PictureError: the file is damaged, is a camera's raw file, or has unsupported samples.
         OSError: the file cannot be read.
     """
     try:
@@ -134,13 +134,13 @@ def inspect(path: Path, file: PictureFile) -> FileView:
 
 
 class _Samples:
-    """What a directory says of its samples, and whether that is read."""
+    """The description of the samples in a directory, and the checks whether they are supported."""
 
     def __init__(self, path: Path, reader: TagReader, directory: Directory) -> None:
         """Read the tags.
 
         Raises:
-            TagError: values lie outside the file.
+            TagError: values are outside the file.
         """
         self._path, self._reader, self._directory = path, reader, directory
         self.colour = self._value(Code.PHOTOMETRIC, -1)
@@ -167,7 +167,7 @@ class _Samples:
         return next(iter(self._values(code)), default)
 
     def _extras(self) -> tuple[int, ...]:
-        """Return the meaning of each sample that is not colour; 0: not declared."""
+        """Return the meaning of each extra sample; 0: not declared."""
         declared = self._values(Code.EXTRA_SAMPLES)
         count = max(0, self.samples - self.channels)
         if not declared and count == 1 and self.colour == Colour.RGB:
@@ -178,7 +178,7 @@ class _Samples:
         """Decide how the samples are read.
 
         Raises:
-            PictureError: they are not read.
+            PictureError: they are not supported.
         """
         self._refuse_compression()
         is_plain = self._is_plain()
@@ -186,8 +186,8 @@ class _Samples:
         if reason:
             raise PictureError(
                 Message(
-                    "{path} is a TIFF file with {samples}, which is not supported; save it with 8 or 16"
-                    " bits a sample, RGB or grey",
+                    "{path} is a TIFF file with {samples}, which is not supported; save it with 8"
+                    " or 16 bits a sample, RGB or grey",
                     path=self._path,
                     samples=reason,
                 )
@@ -218,7 +218,7 @@ class _Samples:
         """Return YCbCr's weights, and its codes for black and white.
 
         Raises:
-            TagError: nothing can be computed with them.
+            TagError: the values cannot be used.
         """
         luma = self._reader.numbers(self._directory, Code.YCBCR_COEFFICIENTS)[:3]
         reference = self._reader.numbers(self._directory, Code.REFERENCE_BLACK_WHITE)[:6]
@@ -233,10 +233,10 @@ class _Samples:
         return luma, reference
 
     def _held_bytes(self, page: Page, *, is_plain: bool) -> int:
-        """Return about how much libvips holds at a time, bytes; 0: little, whatever the size.
+        """Return the estimated memory of libvips for strips or tiles, bytes; 0: little.
 
-        It keeps two rows of tiles, and twice a strip of a JPEG or of YCbCr that has more than 128
-        rows; other strips are decoded row by row. A compressed strip is in memory whole, before it
+        libvips keeps two rows of tiles, and twice a strip of a JPEG or of YCbCr with more than 128
+        rows. Other strips are decoded row by row. A compressed strip is read into memory before it
         is decoded.
         """
         pixel_bytes = self.samples * self.bits / 8
@@ -253,27 +253,31 @@ class _Samples:
         return int(held) if held > _FEW_BYTES else 0
 
     def _refuse_compression(self) -> None:
-        """Refuse a compression that libtiff does not decode here."""
+        """Raise an error if libtiff does not support the compression.
+
+        Raises:
+            PictureError: it does not.
+        """
         if self.compression not in _DECODED:
             number = Message("number {number}", number=self.compression)
             raise PictureError(
                 Message(
-                    "{path} is a TIFF file with the compression {compression}, which is not supported;"
-                    " save it with LZW, ZIP or no compression",
+                    "{path} is a TIFF file with the compression {compression}, which is not"
+                    " supported; save it with LZW, ZIP or no compression",
                     path=self._path,
                     compression=_COMPRESSIONS.get(self.compression, number),
                 )
             )
 
     def _is_plain(self) -> bool:
-        """Return whether libvips' own reading of the samples is right."""
+        """Return whether libvips reads the samples correctly."""
         is_uniform = self.formats == {_UINT} and len(self.all_bits) == 1 and not self.is_planar
         if not is_uniform:
             return self.colour == Colour.LOG_LUV and self.compression in _SGI_LOG
         return self._is_plain_colour()
 
     def _is_plain_colour(self) -> bool:
-        """Return whether libvips reads unsigned samples of this colour and number of bits right."""
+        """Return whether libvips correctly reads unsigned samples of this colour and bit depth."""
         bits = self.bits if self.bits in (1, 2, 4, 8, 16) else 0
         is_simple = bits >= 8 and self.extras in ((), (_PREMULTIPLIED,), (_STRAIGHT,))
         is_grey = is_simple or (bits > 0 and not self.extras)
@@ -288,13 +292,16 @@ class _Samples:
         return by_colour.get(self.colour, False)
 
     def _is_ycbcr_decoded(self) -> bool:
-        """Return whether libtiff itself converts YCbCr to RGB, as it does where chroma is reduced."""
+        """Return whether libtiff itself converts YCbCr to RGB.
+
+        It does for JPEG and for subsampled chroma.
+        """
         return self.compression == _JPEG or (self.is_subsampled and not self._has_odd_tiles())
 
     def _has_odd_tiles(self) -> bool:
-        """Return whether libtiff refuses the tiles.
+        """Return whether libtiff rejects the tiles.
 
-        Uncompressed, subsampled, and no whole KiB each.
+        It rejects uncompressed subsampled tiles whose size is not a multiple of 1 KiB.
         """
         across, down = self.chroma
         tile = self._value(Code.TILE_WIDTH, 0) * self._value(Code.TILE_HEIGHT, 0)
@@ -305,12 +312,12 @@ class _Samples:
         return self.samples >= 4 and self._value(Code.INK_SET, 1) == 1
 
     def _unread(self) -> Message | None:
-        """Return what keeps the samples from being read as numbers; None: they can be."""
+        """Return the reason why the samples cannot be read as numbers; None: they can."""
         reasons = self._unread_types() | self._unread_colours() | self._unread_conversions()
         return next((reason for reason, applies in reasons.items() if applies), None)
 
     def _unread_types(self) -> dict[Message, bool]:
-        """Return each type of sample that is not read, and whether it is this one."""
+        """Return each unsupported type of samples, and whether the samples are of this type."""
         bits, is_uint = self.bits, self.formats == {_UINT}
         whole = (1, 2, 4, 8, 16, 32) if self.is_planar else (8, 16, 32)
         is_halved = bits == 64 and self._value(Code.PREDICTOR, 1) == 1
@@ -330,7 +337,7 @@ class _Samples:
         }
 
     def _unread_colours(self) -> dict[Message, bool]:
-        """Return each meaning of samples that is not read, and whether it is this one."""
+        """Return each unsupported meaning of samples, and whether it applies."""
         colour, samples, channels = self.colour, self.samples, self.channels
         are_unnamed = len(self.extras) > 1 and not any(self.extras)
         return {
@@ -349,7 +356,7 @@ class _Samples:
         }
 
     def _unread_conversions(self) -> dict[Message, bool]:
-        """Return each reason why CIELAB or YCbCr is not read, and whether it applies."""
+        """Return each reason for not reading CIELAB or YCbCr, and whether it applies."""
         bits, is_jpeg = self.bits, self.compression == _JPEG
         is_lab, is_ycbcr = self.colour in LAB, self.colour == Colour.YCBCR
         is_byte = self.formats == {_UINT} and bits == 8
@@ -369,12 +376,12 @@ class _Samples:
         }
 
     def _alpha(self) -> int | None:
-        """Return which extra sample is transparency: the first that is named so."""
+        """Return the index of the first extra sample that is declared as transparency."""
         named = (_PREMULTIPLIED, _STRAIGHT)
         return next((i for i, kind in enumerate(self.extras) if kind in named), None)
 
     def warnings(self) -> tuple[Message, ...]:
-        """Return what a user should know of how the samples are read."""
+        """Return warnings about the reading of the samples, for the user."""
         found = []
         left_out = len(self.extras) - (self._alpha() is not None)
         if left_out:

@@ -1,9 +1,9 @@
-"""Open the pixels of a TIFF picture, also of kinds that libvips misreads or refuses.
+"""Open the pixels of a TIFF picture, including kinds that libvips misreads or rejects.
 
-Those are read as numbers: libvips gets the file with another directory, written here, in which each
-sample is plain grey or RGB and each plane of a planar picture is a picture of its own. So strips,
-tiles and all of libtiff's decoders still work from top to bottom, and what the numbers mean is
-applied after.
+Those are read as numbers: libvips reads the file with a substitute directory, in which each sample
+is plain grey or RGB and each plane of a planar picture is a separate picture. Strips, tiles and
+libtiff's decoders still work, in one pass from top to bottom. The meaning of the numbers is applied
+afterwards.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.tiff_tags import Tag
     from rembg_tuner.imaging.views import PictureFile
 
-# libvips keeps two strips of a TIFF file. Where colours and transparency are read apart and a strip
-# has more than 16 rows, one thread may ask for a strip that another has just pushed out ("out of
-# order read"). `sequential` reads rows once, in order, and keeps 64 of them.
+# libvips keeps two strips of a TIFF file. If colours and transparency are read separately and a
+# strip has more than 16 rows, one thread may request a strip that another has just evicted ("out
+# of order read"). `sequential` reads rows once, in order, and keeps 64 of them.
 _CACHED_ROWS = 8
 
 
@@ -37,15 +37,15 @@ def open_tiff(file: PictureFile, picture: TiffPicture) -> tuple[pyvips.Image, py
 
     Args:
         file: the file.
-        picture: what was chosen from it.
+        picture: the chosen picture.
 
     Returns:
-        Its colours as libvips names them (8 or 16 bits, with its profile, transparency included
-        where libvips reads it right), and else its transparency, 8-bit.
+        The colours in libvips' interpretation (8 or 16 bits, with the profile, and with
+        transparency if libvips reads it correctly), and otherwise the transparency, 8-bit.
 
     Raises:
-        TagError: it is damaged, or too large a file.
-        pyvips.Error: it is damaged.
+        TagError: the file is damaged or too large.
+        pyvips.Error: the file is damaged.
     """
     if picture.is_plain:
         where = {"page": picture.page, "subifd": picture.sub_page}
@@ -66,7 +66,7 @@ def open_tiff(file: PictureFile, picture: TiffPicture) -> tuple[pyvips.Image, py
 
 
 def _open_numbers(file: PictureFile, picture: TiffPicture) -> pyvips.Image:
-    """Open the samples that are used: the colours, then the transparency if there is any."""
+    """Open the samples that are used: the colours, then the transparency if there is one."""
     wanted = [*range(picture.channels), *([] if picture.alpha is None else [picture.alpha])]
     if picture.is_planar:
         bands = [_load(file, picture, plane) for plane in wanted]
@@ -80,11 +80,11 @@ def _open_numbers(file: PictureFile, picture: TiffPicture) -> pyvips.Image:
 
 
 def _load(file: PictureFile, picture: TiffPicture, plane: int | None) -> pyvips.Image:
-    """Open a substitute with libvips; 64-bit numbers are put together from halves."""
+    """Open a substitute with libvips; 64-bit numbers are assembled from halves."""
     image = load_substitute(file, picture, plane, **_options(picture))
     if picture.bits == 64:
         if picture.order == ">":
-            # libtiff turns each half round, and not the whole
+            # libtiff reverses the bytes of each half, but not the order of the halves
             halves = [image[i ^ 1] for i in range(image.bands)]
             image = halves[0].bandjoin(halves[1:])
         image = image.copy(format="double", bands=image.bands // 2, interpretation="multiband")
@@ -92,11 +92,11 @@ def _load(file: PictureFile, picture: TiffPicture, plane: int | None) -> pyvips.
 
 
 def _options(picture: TiffPicture) -> dict[str, object]:
-    """Return libvips' options: end at damage.
+    """Return libvips' options, which make damage an error.
 
     libvips leaves missing strips black below "error", and missing tiles below "warning". At
-    "warning", libtiff's warnings of unusual tags would end the reading of strips, but not that of
-    tiles. libtiff's own limit of memory, 50 MiB, is lifted where what it holds was counted.
+    "warning", libtiff's warnings about unusual tags would stop the reading of strips, but not of
+    tiles. libtiff's memory limit, 50 MiB, is disabled if its memory was estimated.
     """
     return {
         "fail_on": "warning" if picture.is_tiled else "error",
@@ -105,19 +105,19 @@ def _options(picture: TiffPicture) -> dict[str, object]:
 
 
 def _in_order(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
-    """Read strips once each, whatever reads them; tiles can be read again."""
+    """Make strips readable once each in any access pattern; tiles can be read again."""
     return image if picture.is_tiled else image.sequential(tile_height=_CACHED_ROWS)
 
 
 def _top(image: pyvips.Image) -> int:
-    """Return the largest number of an 8- or 16-bit image."""
+    """Return the maximum value of an 8- or 16-bit image."""
     return 255 if image.format == "uchar" else 65535
 
 
 def _scale(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
-    """Scale numbers to 16 bits; 8- and 16-bit ones stay. Floating-point ones go from 0 to 1."""
+    """Scale numbers to 16 bits, floats from [0, 1]; 8- and 16-bit numbers are unchanged."""
     if picture.is_float:
-        # what is no number becomes 0
+        # NaN becomes 0
         image = (image > 0).ifthenelse(image, 0)
         image = (image < 1).ifthenelse(image, 1)
         return (image * 65535 + 0.5).cast("ushort")
@@ -125,14 +125,14 @@ def _scale(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
 
 
 def _unpremultiply(colours: pyvips.Image, alpha: pyvips.Image) -> pyvips.Image:
-    """Divide colours by their transparency."""
+    """Divide colours by their alpha."""
     top = _top(colours)
     straight = colours.bandjoin(alpha).unpremultiply(max_alpha=top)
     return (straight[: colours.bands] + 0.5).cast(colours.format)
 
 
 def _name_colours(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
-    """Name what the numbers mean, in libvips' words, or convert them to 8-bit RGB."""
+    """Set libvips' interpretation of the numbers, or convert them to 8-bit RGB."""
     if picture.colour in LAB:
         return _lab_to_rgb(image, picture)
     if picture.colour == Colour.YCBCR:
@@ -150,9 +150,9 @@ def _name_colours(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
 
 
 def _float_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
-    """Convert RGB numbers to sRGB through their profile, or from linear light where there is none.
+    """Convert RGB floats to sRGB with their profile, or from linear light without a profile.
 
-    The numbers are often linear: 8 bits of them, with their profile, would be too few in the dark.
+    The numbers are often linear: 8 bits with the profile would be too few for dark colours.
     """
     if picture.has_profile:
         image = image.copy(interpretation="rgb16")
@@ -161,7 +161,7 @@ def _float_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
 
 
 def profile_space(image: pyvips.Image) -> bytes:
-    """Return the colour space that an image's profile is for; b"": it has none."""
+    """Return the colour space of an image's profile; b"": no profile."""
     has_profile = image.get_typeof("icc-profile-data")
     return bytes(image.get("icc-profile-data"))[16:20] if has_profile else b""
 
@@ -169,7 +169,7 @@ def profile_space(image: pyvips.Image) -> bytes:
 def _lab_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
     """Convert CIELAB (D50) codes to sRGB.
 
-    CIELAB has signed a and b. ICCLAB has them shifted by half the range, and its 16-bit L ends at
+    CIELAB has signed a and b. ICCLAB shifts them by half the range, and its 16-bit L ends at
     0xFF00 (TIFF Technical Note of Photoshop, 2002).
     """
     per_step = 256 if image.format == "ushort" else 1
@@ -182,7 +182,7 @@ def _lab_to_rgb(image: pyvips.Image, picture: TiffPicture) -> pyvips.Image:
         chroma = chroma.copy(format="short" if per_step > 1 else "char") / per_step
     lab = (lightness * (100 / white)).bandjoin(chroma).cast("float").copy(interpretation="lab")
     if profile_space(lab):
-        lab.remove("icc-profile-data")  # it says the same: D50
+        lab.remove("icc-profile-data")  # redundant: it is D50 too
     return lab.icc_export(output_profile="srgb", depth=8)
 
 
@@ -226,50 +226,55 @@ _KEPT = (
     Code.ICC_PROFILE,
 )
 _BY_PLANE = (Code.STRIP_OFFSETS, Code.STRIP_BYTES, Code.TILE_OFFSETS, Code.TILE_BYTES)
-_GAP_BYTES = 64  # between the file's end and the directory: a strip cut short ends there
+_GAP_BYTES = 64  # between the file's end and the directory: a truncated strip ends there
 
 
 def load_substitute(
     file: PictureFile, picture: TiffPicture, plane: int | None, **options: object
 ) -> pyvips.Image:
-    """Open a picture's samples as numbers, reading from top to bottom.
+    """Open a picture's samples as numbers, for one pass from top to bottom.
 
     The file may be closed afterwards.
 
     Args:
         file: the file.
-        picture: what was chosen from it.
-        plane: the only sample that is shown; None: all of them.
+        picture: the chosen picture.
+        plane: the only sample to read; None: all samples.
         options: of libvips' loader.
 
     Raises:
-        TagError: it is damaged, or too large.
-        pyvips.Error: it is damaged.
-        OSError: it cannot be read.
+        TagError: the file is damaged or too large.
+        pyvips.Error: the file is damaged.
+        OSError: the file cannot be read.
     """
     shown = _Substitute(file, picture, plane)
     source = pyvips.SourceCustom()
     source.on_read(shown.read)
     source.on_seek(shown.seek)
     image = pyvips.Image.tiffload_source(source, access="sequential", **options)
-    # as pyvips' own new_from_source: whatever is made of the image keeps the callbacks alive
+    # As in pyvips' new_from_source: images derived from this one keep the callbacks alive.
     image._references.append(source)
     return image
 
 
 class _Substitute:
-    """A TIFF file whose directory is replaced by one that names its samples as plain numbers.
+    """A TIFF file with a substitute directory that declares its samples as plain numbers.
 
-    The new directory stands behind the file's end; only the header's offset of the first directory
-    differs. Strips, tiles and other values stay where they are.
+    The new directory follows the file's end. Only the header's offset of the first directory
+    differs; strips, tiles and other values are at their original offsets.
     """
 
     def __init__(self, file: PictureFile, picture: TiffPicture, plane: int | None) -> None:
-        """Open the file anew; plane: the only sample that is shown, None: all of them.
+        """Duplicate the file's descriptor and create the directory.
+
+        Args:
+            file: the file; it may be closed afterwards.
+            picture: the chosen picture.
+            plane: the only sample to read; None: all samples.
 
         Raises:
-            TagError: it is damaged, or too large.
-            OSError: it cannot be read.
+            TagError: the file is damaged or too large.
+            OSError: the file cannot be read.
         """
         self._file = file
         self._start = (file.size + _GAP_BYTES + 7) // 8 * 8
@@ -286,7 +291,7 @@ class _Substitute:
         weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, length: int) -> bytes | None:
-        """Return up to `length` bytes from here; None at the file's end, and at the directory's."""
+        """Return up to `length` bytes from the position; None at the end of file or directory."""
         start = self._position
         if start >= self._start:
             data = self._tail[start - self._start :][:length]
@@ -299,13 +304,13 @@ class _Substitute:
         return data or None
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move as `io.IOBase.seek` does."""
+        """Change the position, as `io.IOBase.seek` does."""
         end = self._start + len(self._tail)
         self._position = max(0, offset + (0, self._position, end)[whence])
         return self._position
 
     def _directory(self, picture: TiffPicture, plane: int | None) -> bytes:
-        """Write the directory, which names samples as grey or RGB numbers."""
+        """Return the directory, which declares samples as grey or RGB numbers."""
         samples = 1 if plane is not None else picture.samples
         bits, sample_format = picture.bits, 3 if picture.is_float else 1
         if bits == 64:
@@ -351,7 +356,7 @@ class _Substitute:
 def _write_directory(
     entries: dict[int, tuple[int, int, bytes]], picture: TiffPicture, start: int
 ) -> bytes:
-    """Lay entries out as a directory, with the values that are too long behind it."""
+    """Return entries as a directory, followed by values that are too long for their entry."""
     letter, count_letter, width = ("Q", "Q", 8) if picture.is_big else ("I", "H", 4)
     order = picture.order
     table = struct.pack(order + count_letter, len(entries))

@@ -1,8 +1,8 @@
 """Read the directories (IFDs) of a TIFF file: tags and their values, within fixed limits.
 
-A file may be hostile, so everything is bounded: the directories and their entries, the values of
-one tag, and the bytes read in total. Offsets are only followed inside the file. Pixels are libvips'
-work.
+Files are not trusted, so there are limits for the number of directories and of their entries, for
+the values of one tag, and for the bytes read in total. Offsets outside the file are rejected.
+libvips reads the pixels.
 
 Sources: TIFF Revision 6.0 (Adobe, 1992), section 2; BigTIFF (AWare Systems, 2011); the numbers of
 tags and their values in libtiff's tiff.h.
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 MAX_READ_BYTES = 2**21  # of one file's directories
 MAX_ENTRIES = 1024  # of one directory; cameras write about 100
-MAX_VALUES = 64  # of one tag that is looked at
-# Struct letters of a value, by its type: BYTE to DOUBLE, IFD, LONG8, SLONG8, IFD8.
+MAX_VALUES = 64  # read of one tag
+# Format characters of `struct` for a value, by its type: BYTE to DOUBLE, IFD, LONG8, SLONG8, IFD8.
 _LETTERS = dict(
     zip(
         (*range(1, 14), 16, 17, 18),
@@ -39,7 +39,7 @@ _RATIONALS = (5, 10)
 
 
 class Code(IntEnum):
-    """Numbers of the tags that are looked at."""
+    """Numbers of the tags that are read."""
 
     SUBFILE = 254
     OLD_SUBFILE = 255
@@ -80,7 +80,7 @@ class Code(IntEnum):
 
 
 class Colour(IntEnum):
-    """What the samples mean: PhotometricInterpretation."""
+    """PhotometricInterpretation: the meaning of the samples."""
 
     MIN_IS_WHITE = 0
     MIN_IS_BLACK = 1
@@ -104,7 +104,7 @@ class TagError(Exception):
     """
 
     def __init__(self, message: Message) -> None:
-        """Keep the reason."""
+        """Store the reason."""
         super().__init__(message)
         self.message = message
 
@@ -115,9 +115,9 @@ class Tag:
 
     Attributes:
         type: TIFF's number of the values' type.
-        count: how many values it has.
+        count: number of values.
         field: the entry's last 4 (BigTIFF: 8) bytes: the values, or their offset.
-        offset: where the values lie in the file, bytes; None: in `field`.
+        offset: of the values in the file, bytes; None: they are in `field`.
     """
 
     type: int
@@ -133,7 +133,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
-    """A directory: its entries by tag number, and the offset of the next one (0: none)."""
+    """A directory: its entries by tag number, and the offset of the next one (0: the last)."""
 
     offset: int
     tags: dict[int, Tag]
@@ -141,10 +141,10 @@ class Directory:
 
 
 class TagReader:
-    """Reads directories of a TIFF file.
+    """A reader of a TIFF file's directories.
 
     Attributes:
-        order: "<" or ">", as `struct` writes it.
+        order: "<" or ">", as in `struct`.
         is_big: a BigTIFF, with offsets of 8 bytes.
         size: of the file, bytes.
         first_offset: of the first directory, bytes.
@@ -154,7 +154,7 @@ class TagReader:
         """Read the file's header.
 
         Raises:
-            TagError: it is no TIFF header.
+            TagError: the header is invalid.
             OSError: the file cannot be read.
         """
         self._file = file
@@ -174,7 +174,11 @@ class TagReader:
         return "Q" if self.is_big else "I"
 
     def _read(self, offset: int, length: int) -> bytes:
-        """Read exactly so many bytes."""
+        """Read exactly `length` bytes.
+
+        Raises:
+            TagError: they are outside the file, or exceed `MAX_READ_BYTES` in total.
+        """
         if offset < 0 or offset + length > self.size:
             raise TagError(Message("a TIFF directory lies outside the file"))
         if length > self._left:
@@ -189,10 +193,10 @@ class TagReader:
         return struct.unpack(self.order + letters, data)
 
     def directory(self, offset: int) -> Directory:
-        """Read the directory at an offset; entries of unknown types are left out.
+        """Read the directory at an offset; entries of unknown types are ignored.
 
         Raises:
-            TagError: it lies outside the file, or has too many entries.
+            TagError: it is outside the file, or has too many entries.
             OSError: the file cannot be read.
         """
         count_bytes, entry_bytes = (8, 20) if self.is_big else (2, 12)
@@ -219,17 +223,17 @@ class TagReader:
             is_inside = values * _BYTES[kind] <= width
             where = None if is_inside else self._unpack(self._offset_letter, field)[0]
             tags[number] = Tag(type=kind, count=values, field=field, offset=where)
-        # some files end with the last entry: then there is no next directory
+        # some files end after the last entry, without an offset of a next directory
         end = start + len(table)
         has_next = end + width <= self.size
         following = self._unpack(self._offset_letter, self._read(end, width))[0] if has_next else 0
         return Directory(offset=offset, tags=tags, next_offset=following)
 
     def numbers(self, directory: Directory, number: int) -> tuple[float, ...]:
-        """Return a tag's values, at most `MAX_VALUES` of them; () where it is missing or is text.
+        """Return a tag's values, at most `MAX_VALUES`; empty if the tag is missing or a text.
 
         Raises:
-            TagError: they lie outside the file.
+            TagError: they are outside the file.
             OSError: the file cannot be read.
         """
         tag = directory.tags.get(number)
@@ -246,10 +250,10 @@ class TagReader:
         return tuple(parts)
 
     def text(self, directory: Directory, number: int) -> str:
-        """Return a tag's text, at most `MAX_VALUES` letters of it; "" where it is missing.
+        """Return a tag's text, at most `MAX_VALUES` characters; "" if it is missing.
 
         Raises:
-            TagError: it lies outside the file.
+            TagError: it is outside the file.
             OSError: the file cannot be read.
         """
         tag = directory.tags.get(number)
@@ -262,9 +266,9 @@ class TagReader:
         return tag.field[:length] if tag.offset is None else self._read(tag.offset, length)
 
 
-MAX_DIRECTORIES = 64  # that are looked at: pages and what lies below them
+MAX_DIRECTORIES = 64  # pages and their SubIFDs; no further page is read from there on
 _MAX_SUB_DIRECTORIES = 16  # of one page
-_LARGER = 1.5  # times the pixels: another page that much larger is worth a warning
+_LARGER = 1.5  # ratio of pixels above which a larger page causes a warning
 # NewSubfileType
 _IS_REDUCED, _IS_MASK = 0x10001, 0xC
 _OLD_REDUCED = 2
@@ -272,7 +276,7 @@ _OLD_REDUCED = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A directory and where it stands: page 0, 1, 2 ..., and its SubIFD (-1: none)."""
+    """A directory and its position: page 0, 1, 2 ..., and its SubIFD (-1: the page itself)."""
 
     directory: Directory
     page: int
@@ -284,15 +288,17 @@ class Page:
 
     @property
     def pixels(self) -> int:
-        """Return how many pixels it has."""
+        """Return the number of pixels."""
         return self.width * self.height
 
 
 def read_pages(reader: TagReader) -> list[Page]:
-    """Read the first directories of a file: each page, then what lies below it.
+    """Read the first directories of a file: each page, followed by its SubIFDs.
+
+    Reading stops at a later page that cannot be read.
 
     Raises:
-        TagError: the first one cannot be read. Reading ends before a later one that cannot.
+        TagError: the first page cannot be read.
     """
     pages: list[Page] = []
     seen: set[int] = set()
@@ -313,7 +319,7 @@ def read_pages(reader: TagReader) -> list[Page]:
 
 
 def _sub_pages(reader: TagReader, page: Page, seen: set[int]) -> list[Page]:
-    """Read the SubIFDs of a page; one that cannot be read is left out."""
+    """Read the SubIFDs of a page; those that cannot be read are ignored."""
     found: list[Page] = []
     try:
         offsets = reader.numbers(page.directory, Code.SUB_IFDS)
@@ -332,7 +338,7 @@ def _sub_pages(reader: TagReader, page: Page, seen: set[int]) -> list[Page]:
 
 
 def _page(reader: TagReader, directory: Directory, page: int, sub_page: int) -> Page:
-    """Read what decides whether a directory is the picture."""
+    """Read the tags that decide whether a directory is the picture."""
 
     def value(code: Code, default: int) -> int:
         return whole_number(next(iter(reader.numbers(directory, code)), default))
@@ -350,12 +356,16 @@ def _page(reader: TagReader, directory: Directory, page: int, sub_page: int) -> 
 
 
 def whole_number(number: float) -> int:
-    """Return a tag's number as an integer, 0 where it is infinite or no number."""
+    """Convert a tag's number to an integer; 0 if it is infinite or NaN."""
     return int(number) if math.isfinite(number) else 0
 
 
 def choose_page(pages: list[Page]) -> tuple[Page, tuple[Message, ...]]:
-    """Choose the first full page; below thumbnails, the largest full picture; else the largest."""
+    """Choose the first full page, or else the largest full SubIFD, or else the largest picture.
+
+    Returns:
+        The page, and a warning if another full picture is much larger.
+    """
     whole = [page for page in pages if not page.is_mask]
     full = [page for page in whole if not page.is_reduced]
     first = next((page for page in full if page.sub_page < 0), None)
@@ -379,10 +389,12 @@ def choose_page(pages: list[Page]) -> tuple[Page, tuple[Message, ...]]:
 
 
 def find_raw(reader: TagReader, pages: list[Page]) -> str | None:
-    """Return the name of a camera's raw format, which has sensor data below a small preview, or None if it is not one.
+    """Return the name of a camera's raw format, or None if the file is not one.
+
+    Raw files contain sensor data and a small preview.
 
     Raises:
-        TagError: a value lies outside the file.
+        TagError: a value is outside the file.
     """
     for page in pages:
         colour = next(iter(reader.numbers(page.directory, Code.PHOTOMETRIC)), -1)

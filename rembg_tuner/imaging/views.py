@@ -1,9 +1,7 @@
-"""What a decoder is shown of a picture's file.
+"""Define which parts of a picture's file a decoder reads: all of it, or pieces and added bytes.
 
-All of it, or pieces of it with bytes of ours between.
-
-Files are opened by descriptor: libvips never sees a name, so a name of any bytes will do, and what
-was inspected is what is decoded. Pieces are read as the decoder asks for them; nothing is held.
+Files are opened by descriptor: libvips does not get a name, so names may contain any bytes, and the
+inspected file is the decoded one. Pieces are read when the decoder requests them.
 """
 
 from __future__ import annotations
@@ -29,13 +27,13 @@ if TYPE_CHECKING:
     from rembg_tuner.imaging.heif import HeifPicture
     from rembg_tuner.imaging.tiff import TiffPicture
 
-    Piece = bytes | tuple[int, int]  # bytes of ours, or (offset, length) of the file
+    Piece = bytes | tuple[int, int]  # added bytes, or (offset, length) in the file
     Strictness = Literal["none", "truncated", "error", "warning"]
 
 MAX_PROFILE_BYTES = 4 * 2**20
 MAX_EXIF_BYTES = 2**20
 _MAX_SKIPPED_PARTS = 256
-MAX_SKIPPED_BYTES = 2**20  # metadata that is not needed and that a decoder may still be shown
+MAX_SKIPPED_BYTES = 2**20  # unnecessary metadata that is still passed to a decoder
 END_MISSING = Message(
     "the end of the file is missing, but all of its pixels are there; copy or save the picture"
     " again if you can",
@@ -53,26 +51,27 @@ EXIF_CUT = Message(
     "the EXIF block is incomplete, so the picture may be on its side", code="exif_cut"
 )
 NO_OPACITY = Message(
-    "the opacity is 0 everywhere, as written by programs that do not store it; the picture is read as opaque",
+    "the opacity is 0 everywhere, as written by programs that do not store it; the picture is read"
+    " as opaque",
     code="no_opacity",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileView:
-    """What is shown of a file.
+    """The parts of a file that a decoder reads, and how it reads them.
 
     Attributes:
-        pieces: in order; empty: the whole file as it is.
-        strictness: libvips' `fail_on`; None: the format's own.
-        is_cut: the file ends too early; its pixels may all be there.
-        warnings: what a user should know of it.
-        colour: what a PNG's chunks or an AVIF's boxes say of its numbers; None: nothing.
-        box: left, top, width and height of a GIF's first frame, px; None: not looked for.
-        tiff: which picture of a TIFF file it is, and how it is read; None: not a TIFF.
-        bmp: the header of a BMP, which libvips does not read; None for other formats.
-        heif: the picture of a HEIC file, which libvips does not read; None for other formats.
-        is_whole: the pixels are decoded whole, although the format goes in strips.
+        pieces: in order; empty: the whole file.
+        strictness: libvips' `fail_on`; None: the default.
+        is_cut: the file is truncated; it may still contain all pixels.
+        warnings: about the picture, for the user.
+        colour: colour definition of a PNG, an AVIF or a HEIC; None: none that is used.
+        box: left, top, width and height of a GIF's first frame, px; None: not determined.
+        tiff: the chosen picture of a TIFF file; None: not a TIFF.
+        bmp: the header of a BMP, which libvips does not read; None: not a BMP.
+        heif: the picture of a HEIC file, which libvips does not read; None: not a HEIC.
+        is_whole: this picture is decoded whole, although its format is decoded in strips.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -91,7 +90,7 @@ WHOLE_FILE = FileView()
 
 
 def is_costly(lengths: Iterable[int]) -> bool:
-    """Return whether metadata that no decoder needs is more than a little.
+    """Return whether unnecessary metadata is more than a little.
 
     Args:
         lengths: of its parts, bytes.
@@ -101,7 +100,7 @@ def is_costly(lengths: Iterable[int]) -> bool:
 
 
 def too_many_parts(path: Path, most: int) -> PictureError:
-    """Return the error of a file with more chunks, segments or extensions than a picture needs."""
+    """Return the error for a file with more chunks, segments or extensions than a picture needs."""
     return PictureError(
         Message(
             "{path} has more than {most:,} parts, which is more than a picture needs; save it"
@@ -116,7 +115,7 @@ class PictureFile:
     """A regular file, read at any position."""
 
     def __init__(self, path: Path) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
             OSError: it cannot be opened.
@@ -130,7 +129,7 @@ class PictureFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the file."""
         self._file.close()
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -139,10 +138,10 @@ class PictureFile:
 
 
 class _PiecesFile:
-    """Pieces of a file one after another; read and seek as an open file's."""
+    """Consecutive pieces of a file, with the methods `read` and `seek` of a file."""
 
     def __init__(self, descriptor: int, pieces: tuple[Piece, ...]) -> None:
-        """Take over a descriptor, which is closed with this object."""
+        """Take ownership of a descriptor, which is closed with this object."""
         self._descriptor = descriptor
         self._pieces = pieces
         lengths = [len(one) if isinstance(one, bytes) else one[1] for one in pieces]
@@ -151,7 +150,7 @@ class _PiecesFile:
         weakref.finalize(self, os.close, descriptor)
 
     def read(self, length: int) -> bytes:
-        """Return up to `length` bytes from here; fewer at the end of a piece."""
+        """Return up to `length` bytes from the current position; fewer at the end of a piece."""
         i = bisect.bisect_right(self._starts, self._position) - 1
         if i >= len(self._pieces):
             return b""
@@ -165,13 +164,13 @@ class _PiecesFile:
         return block
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move as `io.IOBase.seek` does."""
+        """Change the position, as `io.IOBase.seek` does."""
         self._position = offset + (0, self._position, self._starts[-1])[whence]
         return self._position
 
 
 def open_view(file: PictureFile, view: FileView) -> pyvips.Source:
-    """Return a source of what a view shows; the file may be closed afterwards."""
+    """Return a libvips source of a view; the file may be closed afterwards."""
     if not view.pieces:
         return pyvips.Source.new_from_descriptor(file.descriptor)
     shown = _PiecesFile(os.dup(file.descriptor), view.pieces)
@@ -182,13 +181,13 @@ def open_view(file: PictureFile, view: FileView) -> pyvips.Source:
 
 
 def load_view(file: PictureFile, view: FileView, loader: str, **options: object) -> pyvips.Image:
-    """Open what a view shows with a format's own loader, reading from top to bottom.
+    """Open a view with a format's loader for one pass from top to bottom.
 
     Raises:
-        pyvips.Error: it does not open.
+        pyvips.Error: it cannot be opened.
     """
     source = open_view(file, view)
     image = getattr(pyvips.Image, f"{loader}_source")(source, access="sequential", **options)
-    # as pyvips' own new_from_source: whatever is made of the image keeps the callbacks alive
+    # As in pyvips' new_from_source: images derived from this one keep the callbacks alive.
     image._references.append(source)
     return image

@@ -126,6 +126,7 @@ def _mattes(
 ) -> list[Matte]:
     """Run one number format on the inputs and return the mattes."""
     spec = find_model(model, int8_for=engine if precision == "int8" else None)
-    settings = Settings(model=model, engine=engine, precision=precision)  # type: ignore[arg-type]  # checked by Settings
+    # Settings checks the precision.
+    settings = Settings(model=model, engine=engine, precision=precision)  # type: ignore[arg-type]
     ready = prepare(settings, spec, cache, is_cancelled=lambda: False, on_start=lambda: None)
     return predict_mattes(ready, engine, inputs, cache=cache, precision=precision)

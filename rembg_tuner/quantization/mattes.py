@@ -71,7 +71,8 @@ def predict_mattes(
     host = read_host()
     opened = open_engine(
         EngineRequest(
-            settings=Settings(engine=engine, precision=precision),  # type: ignore[arg-type]  # checked by Settings
+            # Settings checks the precision.
+            settings=Settings(engine=engine, precision=precision),  # type: ignore[arg-type]
             model=spec,
             model_digest=file_digests(Path(spec.path), ["sha256"])["sha256"],
             threads=host.usable_cpus,
@@ -80,8 +81,10 @@ def predict_mattes(
         )
     )
     try:
-        return [
-            scale_to_matte(foreground_of(opened.predict(one)[0], spec.post))  # type: ignore[union-attr]  # no stock engine
+        return [  # the engine is never the stock pipeline
+            scale_to_matte(
+                foreground_of(opened.predict(one)[0], spec.post)  # type: ignore[union-attr]
+            )
             for one in inputs
         ]
     finally:

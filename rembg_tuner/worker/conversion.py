@@ -132,7 +132,7 @@ def main(words: list[str]) -> int:
     except OSError as error:
         _tell(Message("{path} cannot be written: {reason}", path=target, reason=error.strerror))
         return _EXIT_FAILED
-    except Exception as error:  # noqa: BLE001  # the process's outer edge: the traceback is printed before the message
+    except Exception as error:  # noqa: BLE001  # the outer edge: the traceback is printed first
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         _tell(

@@ -81,7 +81,7 @@ class Worker:
                 " higher limit"
             )
             self._fail("out_of_memory", message, stage)
-        except Exception as error:  # noqa: BLE001  # the worker's outer edge: the traceback is kept in its log
+        except Exception as error:  # noqa: BLE001  # the outer edge: the traceback is logged
             import traceback
 
             traceback.print_exc()
