@@ -23,7 +23,7 @@ _LENGTH = re.compile(r"(\d{1,6})|(\d{1,3}(?:\.\d{1,6})?)%", flags=re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A rectangle as fractions of the picture's sides, 0 to 1; independent of its size in pixels."""
+    """A rectangle as fractions of the picture's sides, 0 to 1; independent of its size in px."""
 
     left: float
     top: float

@@ -36,8 +36,8 @@ class SmallMatte:
     def overlap(self, other: SmallMatte) -> float:
         """Return the intersection over union of the opacities, 0 to 1; 1 if both are empty.
 
-        It is the sum of the lower opacity of each cell, divided by the sum of the higher one. For masks
-        of 0 and 1, it is the usual intersection over union.
+        It is the sum of the lower opacity of each cell, divided by the sum of the higher one. For
+        masks of 0 and 1, it is the usual intersection over union.
 
         Raises:
             ValueError: the sizes differ.

@@ -1,1 +1,1 @@
-"""Settings, presets, and what they mean on this machine."""
+"""Settings, presets and results, and the meaning of settings on this machine."""

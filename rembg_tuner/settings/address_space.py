@@ -1,7 +1,7 @@
-"""The limit of a process's address space (`ulimit -v`), and what to say where it may be too low.
+"""Check the limit of a process's address space (`ulimit -v`), and explain the errors it causes.
 
-Libraries fail under it in many ways: a shared object is not mapped, a thread is not started, an
-allocation ends the process, or a model is called unreadable.
+If the limit is too low, libraries fail in many ways: a shared object is not mapped, a thread is not
+started, an allocation ends the process, or a model is reported as unreadable.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import resource
 
 from rembg_tuner.base.messages import Message, quoted
 
-# Measured on a CPU with AMX and two threads: the smallest run takes 560 MiB, and below these the
+# Measured on a CPU with AMX and two threads: the smallest run takes 560 MiB. Below these limits the
 # libraries hang or end the process.
-WORKER_MIN_BYTES = 256 * 2**20  # no engine's library can be mapped
+WORKER_MIN_BYTES = 256 * 2**20  # below it, no engine's library can be mapped
 PAGE_MIN_BYTES = 512 * 2**20
 QUANTIZE_MIN_BYTES = 1024 * 2**20
-_LOW_BYTES = 2 * 2**30  # above it only a shortage of memory itself is likely to come from the limit
+_LOW_BYTES = 2 * 2**30  # above it, the limit is a likely cause of memory errors only
 _CODE = "address_space_limit"
 _MEMORY_KINDS = frozenset({"crash", "out_of_memory", "engine_error"})
 _OTHER_KINDS = frozenset({"bad_model", "bad_input", "bad_output"})
@@ -29,16 +29,16 @@ def read_limit() -> int | None:
 
 
 def save_address_space() -> None:
-    """Have numpy start one thread where there is a limit.
+    """Limit numpy to one thread if the address space is limited.
 
-    Each takes 32 MiB and ends the process without it.
+    Each thread takes 32 MiB; the process ends if they cannot be allocated.
     """
     if read_limit() is not None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def refusal(needed_bytes: int) -> Message | None:
-    """Return that the limit is below what is needed in any case; None: it may work."""
+    """Return the reason if the limit is lower than what is always needed; None: it may suffice."""
     limit = read_limit()
     if limit is None or limit >= needed_bytes:
         return None
@@ -52,18 +52,18 @@ def refusal(needed_bytes: int) -> Message | None:
 
 
 def with_limit(reason: Message, kind: str) -> Message:
-    """Return a failure's reason, behind the limit where that may be what is wrong.
+    """Return a failure's reason, with a note on the limit if the limit may be the cause.
 
     Args:
         reason: what failed.
-        kind: the Failure's word for it.
+        kind: the kind of the Failure.
     """
     limit = read_limit()
     if limit is None or kind not in (
         _MEMORY_KINDS | _OTHER_KINDS if limit < _LOW_BYTES else _MEMORY_KINDS
     ):
         return reason
-    if reason.has_code(_CODE):  # said already, by the run that failed
+    if reason.has_code(_CODE):  # the failed run has added the note
         return reason
     return Message(
         "the limit of a process's address space (ulimit -v), {limit:bytes}, may be too low: raise"
@@ -75,8 +75,8 @@ def with_limit(reason: Message, kind: str) -> Message:
 
 
 def shortage(error: Exception) -> Message | None:
-    """Return what to say of an error that the limit may have caused; None: it did not."""
-    is_ours = str(getattr(error, "name", "")).startswith("rembg_tuner")  # a fault of this program
+    """Return the message of an error that the limit may have caused; None: it did not cause it."""
+    is_ours = str(getattr(error, "name", "")).startswith("rembg_tuner")  # an error of this program
     if (
         read_limit() is None
         or is_ours
@@ -87,7 +87,7 @@ def shortage(error: Exception) -> Message | None:
 
 
 def root_reason(error: BaseException) -> str:
-    """Return the first error of a chain in one line; libraries wrap it into pages of advice."""
+    """Return the first error of a chain in one line; libraries wrap it in pages of advice."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

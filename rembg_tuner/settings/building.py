@@ -1,4 +1,4 @@
-"""Create Settings from values by name, as YAML, JSON, a flag or a form has them."""
+"""Create Settings from values by name, as given by YAML, JSON, flags or forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_settings(values: Mapping[str, object]) -> Settings:
-    """Create Settings.
+    """Create Settings from values by name.
 
     Args:
         values: by knob; missing ones take their defaults.

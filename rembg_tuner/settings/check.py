@@ -78,7 +78,7 @@ def check(
 
     Args:
         settings: the requested settings.
-        machine: where they are to run; None: check only rules that hold on every machine.
+        machine: the machine to run on; None: check only rules that hold on every machine.
         given: the knobs that the user set. They are refused even at their defaults if the engine
             does not support them, and are exempt from the rules for presets. None: all values are
             the user's.
@@ -95,13 +95,13 @@ def check(
 
 
 def checked_settings(values: Mapping[str, object]) -> Settings:
-    """Create Settings that can run on some machine from values by name, as a file has them.
+    """Create Settings from values by name, and check them against the rules for every machine.
 
     Args:
         values: by knob; missing ones take their defaults.
 
     Raises:
-        SettingsError: with all problems of single values and between them.
+        SettingsError: a value or a combination of values is not valid; lists all problems.
     """
     settings, problems, wrong = build_with_defaults(values)
     problems += [refusal.reason for refusal in check(settings, None, wrong=wrong)]
@@ -119,7 +119,7 @@ def value_term(value: object) -> Term | Path | str:
 
 
 def unhonoured_reason(name: str, engine: str) -> Message:
-    """Return that an engine does not support a knob, and which engines do."""
+    """Return the message that an engine does not support a knob, and which engines do."""
     return Message(
         "engine {engine} does not support {knob}; leave {knob} out, or choose engine {engines}",
         code="knob_unhonoured",
@@ -130,7 +130,7 @@ def unhonoured_reason(name: str, engine: str) -> Message:
 
 
 def no_size_reason(model: ModelFile) -> Message:
-    """Return that neither a model's record nor its graph has the size of its input."""
+    """Return the message that neither a model's record nor its graph specifies the input size."""
     return Message(
         "the input size of {model} is unknown; set --network-size",
         code="no_network_size",
@@ -243,7 +243,7 @@ def _unsupported_precision(context: _Context) -> Refusal:
 
 
 def _provider_reason(settings: Settings, needed: str) -> Message:
-    """Return that a number format needs another execution provider."""
+    """Return the message that a number format needs another execution provider."""
     params = {
         "precision": settings.precision,
         "engine": settings.engine,

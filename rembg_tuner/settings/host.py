@@ -1,7 +1,7 @@
-"""What this process may really use of the machine: CPUs, memory, CPU features.
+"""Read which CPUs, memory and CPU features this process may use.
 
-A container's quota and limit count, not the host's size. Reads files only (Linux: /proc, cgroup v1
-and v2), from a root that tests replace by a recorded tree.
+In a container, its quota and limit apply, not the size of the host. On Linux, files are read
+(/proc, cgroup v1 and v2), below a root that tests replace by a recorded tree.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ class Host:
 
     Attributes:
         cpu: the processor's name.
-        affinity_cpus: CPUs that the scheduler may put this process on.
-        quota_cpus: CPU seconds a second that the cgroup allows; None for no quota.
-        total_memory_bytes: the machine's memory; None where it is not told.
-        memory_limit_bytes: the tightest cgroup limit; None for none.
-        memory_cgroup: the cgroup that has it, as /proc/self/cgroup names cgroups; None: there is no
-            limit.
-        features: the CPU's features, in the kernel's words.
+        affinity_cpus: number of CPUs on which the scheduler may run this process.
+        quota_cpus: CPU seconds per second that the cgroup allows; None: no quota.
+        total_memory_bytes: the machine's memory; None: unknown.
+        memory_limit_bytes: the lowest cgroup limit; None: no limit.
+        memory_cgroup: the cgroup with that limit, named as in /proc/self/cgroup; None: no limit.
+        features: the CPU's features, by the kernel's names.
     """
 
     cpu: str
@@ -54,14 +53,17 @@ class Host:
 
     @property
     def usable_cpus(self) -> int:
-        """CPUs that this process may really use, at least 1; a part of a CPU counts as one."""
+        """The number of CPUs that this process may use, at least 1; a fraction is rounded up."""
         if self.quota_cpus is None:
             return self.affinity_cpus
         return max(1, min(self.affinity_cpus, math.ceil(self.quota_cpus)))
 
     @property
     def usable_memory_bytes(self) -> int | None:
-        """Memory that this process may use: the cgroup's limit, else the machine's."""
+        """Memory that this process may use: the lower of the cgroup's limit and the machine's.
+
+        None: both are unknown.
+        """
         known = [
             size for size in (self.memory_limit_bytes, self.total_memory_bytes) if size is not None
         ]
@@ -71,7 +73,7 @@ class Host:
     def limited_by(self) -> Path | None:
         """The cgroup that sets `usable_memory_bytes`.
 
-        None: the machine's size does, or it is not known.
+        None: the machine's memory sets it, or it is unknown.
         """
         limit, total = self.memory_limit_bytes, self.total_memory_bytes
         return (
@@ -92,18 +94,18 @@ class Host:
 
     @property
     def cpu_identity(self) -> dict[str, object]:
-        """What tells processors apart, as JSON: part of the names of files compiled for one."""
+        """The identity of the processor, as JSON; part of the names of files compiled for it."""
         return {"cpu": self.cpu, "features": sorted(self.features)}
 
     @property
     def int8_kind(self) -> Int8Kind:
-        """How the CPU adds products of 8-bit numbers.
+        """The way in which the CPU adds products of 8-bit numbers.
 
         `avx2` on x86 without VNNI or AMX, else `vnni`.
 
-        The two give slightly different mattes, so their agreement is recorded apart. AVX2 adds
-        pairs of products in 16 bits, which can saturate; VNNI, AMX and Arm's instructions add in 32
-        bits.
+        The two produce slightly different mattes, so their agreement with fp32 is recorded
+        separately. AVX2 adds pairs of products in 16 bits, which can saturate; VNNI, AMX and Arm's
+        instructions add in 32 bits.
         """
         is_x86 = "sse2" in self.features
         return "avx2" if is_x86 and not self.features & _VNNI else "vnni"
@@ -116,15 +118,16 @@ class Host:
 
     @property
     def fast_formats(self) -> tuple[str, ...]:
-        """The number formats that the CPU has instructions of its own for, as figures name their CPU.
+        """The number formats for which the CPU has special instructions.
 
-        Two CPUs with the same name and formats are one kind: see `presets.measured_elsewhere_text`.
+        Figures name their CPU with them. Two CPUs with the same name and formats are of one kind:
+        see `records.measured_elsewhere_text`.
         """
         return fast_formats_of(self.features)
 
 
 def fast_formats_of(features: Iterable[str]) -> tuple[str, ...]:
-    """Name the number formats that CPU features bring instructions for.
+    """Return the number formats for which CPU features provide instructions.
 
     >>> fast_formats_of(["avx2", "avx512_vnni", "avx512_bf16"]), fast_formats_of(["avx2"])
     (('bf16', 'VNNI'), ())
@@ -140,7 +143,7 @@ def fast_formats_of(features: Iterable[str]) -> tuple[str, ...]:
 
 
 def formats_text(formats: Iterable[str]) -> Message:
-    """Write the number formats of a CPU behind its name.
+    """Return the number formats of a CPU, as text that follows its name.
 
     >>> print(formats_text(["bf16", "VNNI", "AMX"]), formats_text([]), sep="; ")
     with bf16, VNNI and AMX; without bf16 and VNNI
@@ -154,7 +157,7 @@ def formats_text(formats: Iterable[str]) -> Message:
 
 
 def _terms(formats: Iterable[str]) -> Iterator[Term]:
-    """Yield formats as names that a language joins in its own way."""
+    """Return formats as terms, which each language joins in its own way."""
     return (Term(one, "choice") for one in formats)
 
 
@@ -162,7 +165,7 @@ def read_host(root: Path = Path("/")) -> Host:
     """Read the host from its files.
 
     Args:
-        root: where /proc and /sys are looked for.
+        root: the folder that contains proc and sys.
     """
     proc = root / "proc"
     cpu, features = _read_cpuinfo(proc / "cpuinfo")
@@ -185,7 +188,7 @@ def read_host(root: Path = Path("/")) -> Host:
 
 
 def oom_kill_count(root: Path = Path("/")) -> int | None:
-    """Count the processes that the kernel killed for memory in this cgroup; None where unknown."""
+    """Count the processes that the kernel killed for memory in this cgroup; None: unknown."""
     for folder in _cgroup_folders(root):
         for name in ("memory.events", "memory.oom_control"):
             for line in _read(folder / name).splitlines():
@@ -203,7 +206,7 @@ def _affinity_cpus() -> int:
 
 
 def _read(path: Path) -> str:
-    """Read a small file; empty where it is not there or not ours to read."""
+    """Read a small file; empty: it is missing or not readable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -211,10 +214,10 @@ def _read(path: Path) -> str:
 
 
 def _cgroup_folders(root: Path) -> dict[Path, Path]:
-    """List the folders that may hold this process's limits, the process's own and all above it.
+    """List the folders that may contain this process's limits: its cgroup and all parents.
 
     Returns:
-        The name of each folder's cgroup, as /proc/self/cgroup names cgroups.
+        The name of each folder's cgroup, as in /proc/self/cgroup.
     """
     folders: dict[Path, Path] = {}
     base = root / "sys/fs/cgroup"
@@ -233,20 +236,23 @@ def _cgroup_folders(root: Path) -> dict[Path, Path]:
 
 
 def _group_name(folder: Path, own: Path, path: str) -> Path:
-    """Return the name of a cgroup at or above this process's own, of which only an end may be mounted."""
+    """Return the name of this process's cgroup or of one of its parents.
+
+    Only the end of the path may be mounted.
+    """
     whole = Path("/", *PurePosixPath(path).parts[1:])
-    if ".." in whole.parts:  # out of the namespace: not known
+    if ".." in whole.parts:  # outside the namespace: unknown
         return Path("/", *folder.parts[len(own.parts) :])
     above = len(own.parts) - len(folder.parts)
     return Path(*whole.parts[: max(1, len(whole.parts) - above)])
 
 
 def _own_folder(top: Path, path: str) -> Path:
-    """Find this process's cgroup below a mount's top.
+    """Find this process's cgroup below a mount point.
 
-    Inside a container the path is often the host's, of which only an end is mounted here, or
-    nothing: the longest end that is there is ours, else the top. A path out of the namespace
-    (`/../x`) is not to be followed.
+    Inside a container the path is often the host's, and only its end or nothing of it is mounted.
+    The longest end that exists is used, else the mount point. A path outside the namespace
+    (`/../x`) is not followed.
     """
     names = [name for name in path.split("/") if name]
     if ".." in names:
@@ -256,7 +262,7 @@ def _own_folder(top: Path, path: str) -> Path:
 
 
 def _quota(folder: Path) -> float | None:
-    """Read a folder's CPU quota in CPUs: cgroup v2's cpu.max, else v1's cfs files."""
+    """Read a folder's CPU quota in CPUs: cgroup v2's cpu.max, else v1's cfs files; None: none."""
     words = _read(folder / "cpu.max").split()
     if len(words) != 2:
         words = (
@@ -268,7 +274,7 @@ def _quota(folder: Path) -> float | None:
 
 
 def _limit(folder: Path) -> int | None:
-    """Read a folder's memory limit in bytes."""
+    """Read a folder's memory limit in bytes; None: no limit."""
     for name in ("memory.max", "memory.limit_in_bytes"):
         text = _read(folder / name).strip()
         if text.isdigit() and int(text) < _UNLIMITED_BYTES:
@@ -277,7 +283,7 @@ def _limit(folder: Path) -> int | None:
 
 
 def _total_memory(meminfo: Path) -> int | None:
-    """Read the machine's memory in bytes."""
+    """Read the machine's memory in bytes; None: unknown."""
     for line in _read(meminfo).splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
@@ -297,7 +303,7 @@ def _read_cpuinfo(path: Path) -> tuple[str, frozenset[str]]:
 
 
 def _cpu_name_of_platform() -> str:
-    """Ask the platform for the CPU's name, where the kernel does not write it."""
+    """Return the platform's name of the CPU, for kernels that do not report one."""
     if sys.platform == "darwin":
         asked = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],

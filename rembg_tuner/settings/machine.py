@@ -1,10 +1,9 @@
-"""What this machine has, as far as settings ask.
+"""The properties of this machine that settings depend on, as a value.
 
-Read once into a value, so that `check` and `resolve` are pure.
+They are read once into a value, so that `check` and `resolve` are pure.
 
-A `Machine` is how things stand at one moment. What takes long to find out is found out when it is
-first asked for, and then stays as it is in that value: the files of models, what was measured of
-number formats, versions.
+A `Machine` is a snapshot. What is slow to read is read when it is first needed, and is then kept in
+the value: model files, measurements of number formats, and versions.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ if TYPE_CHECKING:
     from rembg_tuner.models.spec import ModelSpec
     from rembg_tuner.settings.host import Int8Kind
 
-ABSENT = "absent"  # a package's version where it is not installed
-LIBVIPS_PACKAGE = "pyvips-binary"  # the wheel that brings libvips; its version is libvips'
+ABSENT = "absent"  # the version of a package that is not installed
+LIBVIPS_PACKAGE = "pyvips-binary"  # the wheel that contains libvips; its version is libvips'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """A model's file as it lies on disk: the released one, or its int8 form for an engine.
+    """A model's file on disk: the released one, or its int8 form for an engine.
 
     Attributes:
         spec: with the file's path.
-        size_bytes, mtime_ns, ctime_ns, inode: which file that is, without reading it; the last two
-            differ for another file that was put there with the old one's time.
-        side: of the network's input, px; None: neither its record nor its graph tells. 0: the file
-            is no graph; the engine that loads it says what is wrong with it.
+        size_bytes, mtime_ns, ctime_ns, inode: identify the file without reading it. The last two
+            change if another file with the old one's modification time replaces it.
+        side: of the network's input, px; None: neither its record nor its graph specifies it. 0:
+            the file is not a graph; the engine that loads it reports what is wrong.
         digest: returns the SHA-256 of the file as it was found.
     """
 
@@ -56,14 +55,14 @@ class ModelFile:
 
     @property
     def key(self) -> tuple[str | int | float | None, ...]:
-        """What a session of it depends on, without reading the file."""
+        """What a session of the model depends on, without reading the file."""
         spec = self.spec
         how = (self.side, *spec.mean, *spec.std, spec.post)
         return (os.path.realpath(spec.path), *self.stamp, *how)
 
     @property
     def stamp(self) -> tuple[int, int, int, int]:
-        """What changes with the file."""
+        """The values that change if the file changes."""
         return (self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
     @property
@@ -77,16 +76,16 @@ class ModelFile:
 
 
 def _no_timings(_key: str, _kind: str) -> Mapping[str, float]:
-    """Return the times of a machine on which nothing was timed."""
+    """Return no times, for a machine on which nothing was timed."""
     return {}
 
 
 def times_key(files: Iterable[object], engine: str, version: str) -> str:
-    """Return what the times depend on besides the machine, as a key of the database.
+    """Return the database key of times: what they depend on besides the machine.
 
     Args:
-        files: which files the formats are made of: released and int8; None where there is none.
-        engine: by our word.
+        files: the files of the formats: released and int8; None: there is no such file.
+        engine: name of the engine.
         version: of the engine.
     """
     return f"number formats {json.dumps([list(files), engine, version])}"
@@ -94,28 +93,28 @@ def times_key(files: Iterable[object], engine: str, version: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What this machine has.
+    """The properties of this machine.
 
     Attributes:
-        engines: those installed, best first.
+        engines: the installed engines, best first.
         cpu: the processor's name.
-        features: of the CPU, in the kernel's words.
+        features: of the CPU, by the kernel's names.
         precisions: the number formats that the engines compute in on this CPU.
-        int8_kind: how the CPU computes int8, for which agreement with fp32 is recorded.
-        cpus: that a run may use; a slot's share where several run at once.
-        memory_limit_bytes: what this process may use; None: it is not known.
-        limited_by: the cgroup that sets it; None: the machine's memory does, or it is not known.
+        int8_kind: how the CPU computes int8; agreement with fp32 is recorded for each kind.
+        cpus: number that a run may use; a slot's share if several slots run at once.
+        memory_limit_bytes: memory that this process may use; None: unknown.
+        limited_by: the cgroup that sets it; None: the machine's memory does, or it is unknown.
         large_models: the models whose network takes 1024 px or more; focus is not measured with
             them.
-        absent_providers: ONNX Runtime's execution providers that are not here, each with what to do
-            about it; None: ONNX Runtime was not asked, which takes half a second.
-        find: gives a model's file by the model and the engine whose int8 form is wanted (None: the
+        absent_providers: ONNX Runtime's execution providers that are not available, each with the
+            remedy; None: they were not checked, since that takes 0.5 s.
+        find: returns a model's file by the model and the engine of its int8 form (None: the
             released file); raises ModelError.
-        agreement: gives how a model's number format in an engine agrees with fp32; None: not
+        agreement: returns how a model's number format in an engine agrees with fp32; None: not
             measured.
-        timing: gives what number formats took here, seconds, by `times_key` and `kind`; empty: not
-            timed.
-        version: gives an installed package's version; "absent": it is not installed.
+        timing: returns the times of number formats on this machine, seconds, by `times_key` and
+            `kind`; empty: not timed.
+        version: returns an installed package's version; "absent": it is not installed.
     """
 
     engines: tuple[str, ...]
@@ -135,12 +134,12 @@ class Machine:
 
     @property
     def best_engine(self) -> str:
-        """The engine that settings without one mean: the best that runs the network alone."""
+        """The default engine: the best that runs only the network."""
         return next((one for one in self.engines if not ENGINES[one].is_stock), next(iter(ENGINES)))
 
     @property
     def fast_formats(self) -> tuple[str, ...]:
-        """The number formats that the CPU has instructions of its own for.
+        """The number formats for which the CPU has special instructions.
 
         See `host.fast_formats_of`.
         """
@@ -160,30 +159,27 @@ class Machine:
             self.find(model, engine)
         except MissingModelError:
             return False
-        except ModelError:  # it is there and cannot be used; loading it raises the reason
+        except ModelError:  # it exists and cannot be used; loading it raises the reason
             return self.has_model(model)
         return True
 
     @property
     def kind(self) -> str:
-        """CPU, how many of it a run may use, and what it computes in.
-
-        What times hold for, as JSON.
-        """
+        """What times are valid for, as JSON: the CPU, how many a run may use, and its formats."""
         return json.dumps([self.cpu, self.cpus, fast_formats_of(self.features)])
 
     def times_key(self, model: str, engine: str) -> str:
         """Return the key of a model's times in an engine: its files and the engine's version.
 
         Raises:
-            ModelError: the model's file is not there.
+            ModelError: the model's file is missing.
         """
         may_have_int8 = engine in INT8_ENDINGS and self.has_int8(model, engine)
         int8 = self.find(model, engine).key if may_have_int8 else None
         return times_key([self.find(model, None).key, int8], engine, self.version(engine))
 
     def format_times(self, model: str, engine: str) -> Mapping[str, float]:
-        """Return what a model's number formats took here in an engine, seconds.
+        """Return the times of a model's number formats in an engine on this machine, seconds.
 
         Empty: not timed.
         """
@@ -194,5 +190,5 @@ class Machine:
         return self.timing(key, self.kind)
 
     def shared_by(self, slots: int) -> Self:
-        """Return the machine as one of several slots has it, which share its CPUs."""
+        """Return the machine for one of several slots that share its CPUs."""
         return replace(self, cpus=max(1, self.cpus // slots))

@@ -1,4 +1,4 @@
-"""The meaning of `precision auto` on a machine: the fastest format whose agreement with fp32 holds."""
+"""The meaning of `precision auto` on a machine: the fastest format that agrees with fp32."""
 
 from __future__ import annotations
 

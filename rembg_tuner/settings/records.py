@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.presets import Preset
 
 OWN_PICTURES = "own pictures"  # the name in a record of pictures that are not the bench's
-HASH_LETTERS = 16  # of a picture's SHA-256 in hex: 64 bits identify a picture among a user's own
+HASH_LETTERS = 16  # of a picture's SHA-256 in hex: 64 bits identify one of a user's pictures
 _MAX_FIGURE = 1e9  # seconds or MiB; a greater number is a mistake, and cannot be written as bytes
 
 
@@ -216,7 +216,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_date(value: object) -> bool:
-    """Return whether a value is a date; YAML reads an unquoted one as such."""
+    """Return whether a value is a date: text, or the date object of YAML for an unquoted date."""
     return _is_text(value) or isinstance(value, date)
 
 

@@ -1,4 +1,4 @@
-"""Settings from a preset and from what the user set on top of it, by flag or by form."""
+"""Create settings from a preset and the values that the user set by flag or form."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def requested_settings(
         The settings, and the warnings for the Result.
 
     Raises:
-        SettingsError: with every problem of the user's values.
+        SettingsError: a value of the user is not valid; lists every problem.
     """
     given = {name: value for name, value in given.items() if (name, value) != ("engine", None)}
     wishes = {} if preset is None else {k: v for k, v in preset.values.items() if k not in given}

@@ -1,8 +1,7 @@
-"""What a setting means on a machine.
+"""Resolve settings on a machine: replace `auto` and 0 by the actual values.
 
-Nothing is left open, so that equal ones are known to be equal.
-
-`auto` is a number format, 0 threads are the slot's CPUs, network size 0 is the network's own.
+`auto` becomes a number format, 0 threads become the slot's CPUs, and network size 0 becomes the
+network's own size. Equal settings can then be recognised as equal.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ _FOCUS = ("focus", "focus_box", "focus_max_share")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedSettings:
-    """A setting with nothing left open.
+    """Settings whose values are all resolved.
 
     Attributes:
-        settings: as asked.
+        settings: as requested.
         precision: the number format; never auto.
         threads: inside one operator; 0 in engine rembg: its own default.
-        inter_op_threads: across operators; 1 where they run one after another, 0 in engine rembg:
-            its own default.
-        network_size: side of the network's input, px; never 0, but for a file that is no graph.
-        model: the file that the engine loads, or of which what it loads is made.
+        inter_op_threads: across operators; 1 if they run one after another; 0 in engine rembg: its
+            own default.
+        network_size: side of the network's input, px; 0 only for a file that is not a graph.
+        model: the file that the engine loads, or from which the loaded file is made.
         cpus: the slot's share of the machine's CPUs.
-        notes: what is to be said of how it was resolved.
-        machine: that it was resolved on.
+        notes: messages on how it was resolved.
+        machine: the machine on which it was resolved.
     """
 
     settings: Settings
@@ -55,7 +54,7 @@ class ResolvedSettings:
 
     @property
     def engine(self) -> EngineName:
-        """What runs the network."""
+        """The name of the engine that runs the network."""
         return self.settings.engine
 
     @property
@@ -65,17 +64,17 @@ class ResolvedSettings:
 
     @property
     def worker_settings(self) -> Settings:
-        """What a worker is loaded with.
+        """The settings that a worker is started with.
 
-        No `auto`, and 0 for the network's own size, which needs no other graph.
+        They contain no `auto`, and 0 for the network's own size, which needs no converted graph.
         """
         size = 0 if self.network_size == self.model.side else self.network_size
         return replace(self.settings, precision=self.precision, network_size=size)
 
     @property
     def _held(self) -> dict[str, Value]:
-        """What a session holds, by the knobs' names."""
-        # Of the model the file says more than the name.
+        """The values that a session depends on, by knob."""
+        # The keys contain the model's file instead of its name.
         held = [name for name, knob in KNOBS.items() if knob.reload and name != "model"]
         asked = {name: getattr(self.settings, name) for name in held}
         return asked | {
@@ -88,7 +87,7 @@ class ResolvedSettings:
 
     @property
     def worker_key(self) -> WorkerKey:
-        """What a loaded session holds: settings with equal keys can run in one worker."""
+        """What a loaded session depends on: settings with equal keys can run in one worker."""
         return (self.cpus, *self.model.key, *self._held.values())
 
     @property
@@ -96,7 +95,7 @@ class ResolvedSettings:
         """What the figures of a run depend on besides the machine and the picture, as JSON.
 
         Raises:
-            OSError: the model's file cannot be read any more.
+            OSError: the model's file can no longer be read.
         """
         spec, held = self.model.spec, self._held
         content = {
@@ -110,17 +109,18 @@ class ResolvedSettings:
 
 
 def _wants_unused_pattern(settings: Settings) -> bool:
-    """Return whether a memory pattern is asked for where ONNX Runtime makes none."""
+    """Return whether a memory pattern is requested that ONNX Runtime does not use."""
     return settings.mem_pattern and settings.execution_mode == "parallel"
 
 
 def _pattern_notes(settings: Settings) -> tuple[Message, ...]:
-    """Return the note that a memory pattern has no effect."""
+    """Return a note if a memory pattern has no effect."""
     if not _wants_unused_pattern(settings):
         return ()
     return (
         Message(
-            "mem_pattern has no effect with execution_mode parallel: ONNX Runtime does not use one then",
+            "mem_pattern has no effect with execution_mode parallel: ONNX Runtime does not use one"
+            " then",
             code="mem_pattern_unused",
         ),
     )
@@ -136,14 +136,14 @@ def _versions(engine: str, machine: Machine) -> dict[str, str]:
 
 
 def resolve(settings: Settings, machine: Machine) -> ResolvedSettings:
-    """Make a setting concrete; does not fail where `check` finds nothing.
+    """Resolve settings on a machine; does not fail if `check` finds nothing wrong.
 
     Args:
-        settings: as asked.
+        settings: as requested.
         machine: with the share of CPUs that a run has; see `Machine.shared_by`.
 
     Raises:
-        ModelError: the model's file is not there or not what it should be, or tells no input size.
+        ModelError: the model's file is missing or not valid, or its input size is unknown.
     """
     precision, notes = resolve_precision(settings, machine)
     model = machine.find(settings.model, settings.engine if precision == "int8" else None)

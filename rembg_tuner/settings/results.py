@@ -1,6 +1,6 @@
-"""What came of a run: a Result or a Failure, never something half-filled.
+"""The outcome of a run: a Result or a Failure.
 
-All sizes are bytes and all times seconds. What is not known is None, never 0.
+All sizes are in bytes and all times in seconds. Unknown values are None, never 0.
 """
 
 from __future__ import annotations
@@ -35,12 +35,9 @@ CONCURRENT_RUN = Message(
     "another slot was running at the same time, so this took longer than it would alone",
     code="concurrent_run",
 )
-EffectiveValue = (
-    Value | dict[str, Any]
-)  # what an engine says of one of its knobs; of focus, a mapping
+EffectiveValue = Value | dict[str, Any]  # what an engine reports for a knob; for focus, a mapping
 MACHINE_BUSY = "machine_busy"  # the code of the warning that other programs ran
-# Warnings that something decides on, by how they began before they had codes: sweeps of those
-# versions are read.
+# Codes of warnings by the beginning of their text, for sweeps of versions without codes.
 _BEFORE_CODES = {
     "the machine was busy": MACHINE_BUSY,
     str(CONCURRENT_RUN): str(CONCURRENT_RUN.code),
@@ -55,8 +52,8 @@ class Sample:
     Attributes:
         t_s: seconds since the request was sent.
         rss_bytes: resident memory of the worker.
-        cpu_s: CPU seconds the worker has used since it started; None in most samples, since reading
-            it costs as much again.
+        cpu_s: CPU time that the worker has used since it started; None in most samples, because
+            reading it doubles the cost of a sample.
     """
 
     t_s: float
@@ -78,7 +75,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatteAgreement:
-    """How like a reference's matte a matte is; see `quality`."""
+    """The agreement of a matte with a reference's matte; see `imaging.quality`."""
 
     reference: str
     mae: float
@@ -88,36 +85,37 @@ class MatteAgreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run that went through.
+    """A successful run.
 
     Attributes:
         run_index: 0 for the first run of a worker, the cold one.
-        settings: what was asked.
-        effective: what the engine says it did, read back from it; None where it has no such thing.
-            focus is {passes, box, share}: how often the network ran; left, top, width and height of
-            the subject's box with its margin, px of the upright picture; the box's share of the
-            picture, of several subjects the sum. box and share are None where the first look shows
-            nothing.
-        stages_s: wall time by stage. read_small, normalise, predict, matte, focus (the looks after
-            the first, reading included; only where there were any), write; engine rembg: predict,
-            rest. They sum to total_s within 5 %. Of `batch`, read_small and normalise may have run
-            while the picture before was
-            written: pictures' total_s then sum to more than the time that passed.
-        total_s: from the request sent to the file renamed; start and load are not in it. Of
-            pictures run together, and of all of `batch`, the sum of the picture's own stages.
-        load_s: the model's verification and the session's making, on the worker that ran this.
-        start_s: from the worker's process created to its imports done.
-        cpu_s: CPU time of the run, all threads of the worker; of pictures run together each one's
-            share. The reading of a next picture meanwhile is the next picture's, by its thread's
-            CPU clock.
+        settings: as requested.
+        effective: the actual settings, as read back from the engine; None: the engine does not have
+            the setting. focus is {passes, box, share}: how often the network ran; left, top, width
+            and height of the subject's box with its margin, px of the upright picture; the box's
+            share of the picture, for several subjects their sum. box and share are None if the
+            first run of the network finds nothing.
+        stages_s: wall time by stage: read_small, normalise, predict, matte, focus (the runs of the
+            network after the first, including reading; only if there were any), write. Engine
+            rembg: predict, rest. They sum to total_s within 5 %. In `batch`, read_small and
+            normalise may run while the previous picture is written; the sum of the pictures'
+            total_s is then larger than the elapsed time.
+        total_s: from sending the request to renaming the file; start and load are not included. For
+            pictures that run together, and for all pictures of `batch`, the sum of the picture's
+            own stages.
+        load_s: verification of the model and creation of the session, in the worker of this run.
+        start_s: from creating the worker's process to the end of its imports.
+        cpu_s: CPU time of the run, all threads of the worker; for pictures that run together, each
+            picture's share. If the next picture is read meanwhile, that counts for the next
+            picture, by the CPU clock of its thread.
         baseline_rss_bytes: resident memory after the imports, before the session.
         load_peak_rss_bytes: the peak while loading.
-        peak_rss_bytes: the peak of this run: VmHWM, reset before it, where /proc gives it. Of
-            `batch`, the reading of the next pictures meanwhile is in it.
+        peak_rss_bytes: the peak of this run: VmHWM, reset before the run, if /proc provides it. In
+            `batch`, it includes reading the next pictures meanwhile.
         retained_rss_bytes: resident memory right after the run.
-        rss_file_bytes: how much of it right after the run is mapped files, not the process's own.
-        peak_source: vmhwm, or sampled (every 20 ms) where /proc does not give it.
-        curve: (t_s, rss_bytes) while the run went on, at most 300 points.
+        rss_file_bytes: the part of it that is mapped files, right after the run.
+        peak_source: vmhwm, or sampled (every 20 ms) if /proc does not provide it.
+        curve: (t_s, rss_bytes) during the run, at most 300 points.
     """
 
     input: str
@@ -145,17 +143,17 @@ class Result:
     curve: tuple[tuple[float, int], ...]
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON; warnings by code and in English."""
+        """Return the fields by name, ready for JSON; warnings by code and in English."""
         return {**asdict(self), "warnings": [message_to_dict(one) for one in self.warnings]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One run that did not go through.
+    """A run that failed.
 
     Attributes:
-        kind: which of the ways to fail; see `errors`.
-        message: for a person; its code, where it has one, for programs.
+        kind: the kind of failure; see `errors`.
+        message: for a person; its code, if it has one, is for programs.
         stage: where the run was: prepare, start, load, or a stage of the run.
     """
 
@@ -167,26 +165,26 @@ class Failure:
     run_index: int
 
     def to_dict(self) -> dict[str, object]:
-        """Give the fields by name, ready for JSON; the message in English."""
+        """Return the fields by name, ready for JSON; the message in English."""
         said = {"kind": self.kind, "code": self.code, "message": str(self.message)}
         return {**said, "stage": self.stage, **asdict(self), **said}
 
     @property
     def code(self) -> str:
-        """What failed, for programs: the message's code; of a message without one, the kind."""
+        """What failed, for programs: the message's code, or the kind if the message has none."""
         return self.message.code or self.kind
 
 
 def message_to_dict(message: Message) -> dict[str, str | None]:
-    """Give a message as JSON for programs."""
+    """Return a message as JSON for programs."""
     return {"code": message.code, "message": str(message)}
 
 
 def read_message(content: object) -> Message:
-    """Read what `message_to_dict` or `Message.to_json` gave, or a sentence that an older version wrote.
+    """Read what `message_to_dict` or `Message.to_json` returned, or an older version's sentence.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the content is neither.
     """
     match content:
         case {"code": str() | None as code, "message": str(text)}:
@@ -197,10 +195,7 @@ def read_message(content: object) -> Message:
 
 
 def _code_before_codes(text: str) -> str | None:
-    """Return the code of a warning in a file of a version without codes.
-
-    None: nothing decides on it.
-    """
+    """Return the code of a warning in a file of a version without codes; None: not known."""
     return next((code for start, code in _BEFORE_CODES.items() if text.startswith(start)), None)
 
 
@@ -217,13 +212,16 @@ def is_busy(warnings: Iterable[Message]) -> bool:
 def is_disturbed(warnings: Iterable[Message]) -> bool:
     """Return whether a warning says that other work made a run longer.
 
-    Other programs, or another slot's run.
+    Other work is another program, or the run of another slot.
     """
     return any(one.code in (MACHINE_BUSY, CONCURRENT_RUN.code) for one in warnings)
 
 
 def distinct(warnings: Iterable[Message]) -> tuple[Message, ...]:
-    """Return each warning once; of those that the machine was busy, whose figures differ, the first."""
+    """Return each warning once; of the warnings that the machine was busy, only the first.
+
+    Those differ only in their figures.
+    """
     kept: dict[Message | str, Message] = {}
     for one in warnings:
         kept.setdefault(MACHINE_BUSY if one.code == MACHINE_BUSY else one, one)
@@ -231,10 +229,10 @@ def distinct(warnings: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def setting_peak_bytes(results: list[Result]) -> int | None:
-    """Give the peak of a setting: the highest of the load and its runs.
+    """Return the peak of a setting: the highest of the load and its runs; None: unknown.
 
-    One run tells too little: ONNX Runtime's memory pattern adds a planned block from the second run
-    on, so give at least three runs of one worker.
+    One run is not enough: ONNX Runtime's memory pattern adds a planned block from the second run
+    on. Pass at least three runs of one worker.
     """
     peaks = [r.peak_rss_bytes for r in results] + [r.load_peak_rss_bytes for r in results]
     known = [peak for peak in peaks if peak is not None]

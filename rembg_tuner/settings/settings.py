@@ -1,4 +1,4 @@
-"""Settings: what a user asks of a run. Each knob is declared once, here.
+"""Settings: what a user requests of a run. Each knob is declared here, once.
 
 Checks, command-line flags, the page's widgets and the table in docs/settings.md are derived from
 `KNOBS`.
@@ -48,7 +48,7 @@ def _knob(*, default: Any, **declared: Any) -> Any:
 
     Args:
         default: its default value, or a function that returns it.
-        declared: the fields of `Knob`, but for `engines`: the engines' specs name their knobs.
+        declared: the fields of `Knob` except `engines`, which is derived from the engines' specs.
     """
     metadata = {_KNOB: Knob(**declared)}
     if callable(default):
@@ -164,8 +164,8 @@ class Settings:
     batch_size: int = _knob(
         default=1,
         summary=(
-            "number of pictures that the network processes at once (command batch): memory grows with"
-            " it; time per picture falls only where a single picture leaves CPUs idle"
+            "number of pictures that the network processes at once (command batch): memory grows"
+            " with it; time per picture falls only where a single picture leaves CPUs idle"
         ),
         group="sizes",
         unit="pictures",
@@ -227,8 +227,8 @@ class Settings:
     arena_shrink: bool = _knob(
         default=False,
         summary=(
-            "the arena's unused memory is returned to the system after each run: less memory between"
-            " runs, but slower"
+            "the arena's unused memory is returned to the system after each run: less memory"
+            " between runs, but slower"
         ),
         group="memory",
     )
@@ -263,7 +263,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Check the type and the range of each value, and report all problems at once.
 
-        `check` finds what is wrong between knobs, or on a machine.
+        `check` applies the rules between knobs, and for a machine.
         """
         if isinstance(self.model, str):
             object.__setattr__(self, "model", MODEL_ALIASES.get(self.model, self.model))
@@ -297,7 +297,7 @@ class Settings:
 
 
 def _engines_with(knob: str) -> frozenset[str]:
-    """Return the engines whose spec names a knob; empty: every engine honours it."""
+    """Return the engines whose spec lists a knob; empty: every engine supports it."""
     return frozenset(name for name, spec in table.ENGINES.items() if knob in spec.knobs)
 
 
@@ -348,7 +348,7 @@ def flag_of(name: str) -> str:
 
 
 def is_honoured(name: str, engine: str) -> bool:
-    """Return whether an engine honours a knob."""
+    """Return whether an engine supports a knob."""
     return not KNOBS[name].engines or engine in KNOBS[name].engines
 
 
