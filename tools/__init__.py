@@ -1,1 +1,1 @@
-"""What maintains this repository, outside the wheel: documents, words, presets."""
+"""Tools that maintain this repository, not part of the wheel: documents, words, presets."""

@@ -1,6 +1,7 @@
-"""Short Markdown tables of a saved bench report, for README.md and docs/; see `documents`.
+"""Short Markdown tables of a stored bench report, for README.md and docs/; see `documents`.
 
-Each function takes the report as its JSON has it. An older record lacks what was not measured then.
+Each function takes the report as read from its JSON file. Older records lack figures that were not
+measured then.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def summary_table(report: Report) -> str:
 
 
 def stage_table(report: Report) -> str:
-    """Return what each stage takes, by size; with the release before's write stage if it ran."""
+    """Return the table of stages by size, with the previous release's write stage if measured."""
     has_before = report.get("before") is not None
     rows = []
     for size in _SIZES:
@@ -68,7 +69,7 @@ def stage_table(report: Report) -> str:
 
 
 def stored_table(report: Report) -> str:
-    """Return how the way a picture is stored affects time and memory."""
+    """Return the table of time and memory by the file format of the picture."""
     stored = [row["contestant"] for row in report["rows"] if row["picture"] not in _SIZES]
     name = str(stored[-1]) if stored else FASTEST
     rows = [
@@ -81,7 +82,7 @@ def stored_table(report: Report) -> str:
 
 
 def _find_row(report: Report, name: str, size: str) -> Row | None:
-    """Return a row; None: it was not measured."""
+    """Return the row of a contestant and a picture size; None: it was not measured."""
     for row in report["rows"]:
         if (row["contestant"], row["picture"]) == (name, size):
             return dict(row)
@@ -89,12 +90,12 @@ def _find_row(report: Report, name: str, size: str) -> Row | None:
 
 
 def _name_text(name: str) -> str:
-    """Return a contestant's name; a preset's as code."""
+    """Return the name of a contestant; that of a preset is formatted as code."""
     return f"`{name}`" if name == FASTEST else name
 
 
 def _time_text(row: Row | None) -> str:
-    """Return a median, and how many times as fast as stock it is."""
+    """Return a median, and the speed relative to stock."""
     if row is None:
         return ""
     speed = row["times_as_fast"]
@@ -103,24 +104,24 @@ def _time_text(row: Row | None) -> str:
 
 
 def _peak_text(row: Row | None) -> str:
-    """Return a peak."""
+    """Return a peak as text; empty: unknown."""
     return f"{row['peak_bytes'] / MIB:,.0f} MiB" if row is not None and row["peak_bytes"] else ""
 
 
 def _size_text(row: Row) -> str:
-    """Return a file's size."""
+    """Return the size of an output file as text."""
     return f"{row['output_bytes'] / MIB:.1f} MiB"
 
 
 def _file_text(row: Row | None) -> str:
-    """Return a file's size, with its ratio to stock's."""
+    """Return the size of an output file, with its ratio to stock's."""
     if row is None or row["contestant"] == STOCK:
         return "" if row is None else _size_text(row)
     return f"{_size_text(row)} ({row['size_ratio']:.2f})"
 
 
 def _cold_text(report: Report, name: str) -> str:
-    """Return how long a cold start takes, with its share of stock's."""
+    """Return the duration of a cold start, with its share of stock's."""
     cold = report["cold_starts"]
     if cold is None:
         return ""
@@ -134,7 +135,7 @@ def _cold_text(report: Report, name: str) -> str:
 
 
 def _write_before(report: Report, row: Row) -> tuple[str, str]:
-    """Return the write stage of the release before, and this one's share of it."""
+    """Return the write stage's time in the previous release, and this release's share of it."""
     twin = _find_row(report, before_name(row["contestant"]), row["picture"])
     if twin is None:
         return "", ""

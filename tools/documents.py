@@ -1,7 +1,7 @@
-"""Write the derived parts of README.md and docs/: `python -m tools.documents`.
+"""Generate the derived parts of README.md and docs/: `python -m tools.documents`.
 
-A derived block stands between two comments with its name, in whichever of these files. A test fails
-if a block and its source differ, so that no default, figure or name is kept twice.
+A derived block is between two comments with its name, in any of these files. A test fails if a
+block differs from its source, so that each default, figure and name is stored once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def preset_table() -> str:
 
 
 def _preset_row(preset: Preset, usual: str) -> Sequence[str]:
-    """Return one preset's row, with its CPU if that is not the usual one."""
+    """Return a preset's row, with its CPU if that differs from the usual one."""
     settings = ", ".join(f"{name} {value_text(value)}" for name, value in preset.values.items())
     name = f"`{preset.name}`" + (" (default)" if preset.name == DEFAULT_PRESET else "")
     if preset.measured is None:
@@ -73,7 +73,7 @@ def _preset_row(preset: Preset, usual: str) -> Sequence[str]:
 
 
 def focus_table() -> str:
-    """Return what presets with focus auto take, on a usual picture and on a small subject."""
+    """Return the table of presets with focus auto: times of a usual and of a small subject."""
     rows = []
     note = ""
     for preset in read_presets().values():
@@ -100,7 +100,7 @@ def stars_table() -> str:
 
 
 def _blocks() -> dict[str, Callable[[], str]]:
-    """Return what writes each block; some records exist with OpenVINO held to AVX2 too."""
+    """Return the function that writes each block; some records also exist with OpenVINO on AVX2."""
     blocks = {
         "settings": knob_table,
         "presets": preset_table,
@@ -134,7 +134,7 @@ def _blocks() -> dict[str, Callable[[], str]]:
 
 
 def refresh(text: str) -> str:
-    """Return a text with its derived blocks written again; what is outside them is kept."""
+    """Return a text with its derived blocks generated again; the rest is unchanged."""
     for name, write in BLOCKS.items():
         found = re.search(_BLOCK_PATTERN.format(name=name), text, flags=re.DOTALL)
         if found is not None:
@@ -148,7 +148,7 @@ PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").g
 
 
 def main() -> None:
-    """Refresh the pages."""
+    """Update the pages."""
     for name in PAGES:
         page = ROOT / name
         text = refresh(page.read_text(encoding="utf-8"))

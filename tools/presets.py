@@ -1,6 +1,6 @@
 """Measure every preset that can run here, and write the figures to presets.yaml.
 
-`python -m tools.presets [--rounds N]`, on a quiet machine; `verify` compares them later.
+Run `python -m tools.presets [--rounds N]` on an idle machine; `verify` compares the figures later.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PICTURE = f"{P1080.name} JPEG to PNG"
 
 
 def main() -> int:
-    """Measure, and write presets.yaml."""
+    """Measure the presets, and write presets.yaml."""
     parser = argparse.ArgumentParser(
         prog="tools.presets", description=(__doc__ or "").split("\n")[0]
     )
@@ -59,10 +59,10 @@ def main() -> int:
 
 
 def measure_presets(*, rounds: int) -> dict[str, Preset]:
-    """Measure each preset in a worker of its own, a warm-up and `rounds` runs.
+    """Measure each preset in a new worker: a warm-up and `rounds` runs.
 
     If the network may run again for a small subject, a picture with one is measured too. A preset
-    that cannot run here unchanged gets no figures, and the reason.
+    that cannot run here unchanged has a reason instead of figures.
     """
     measured: dict[str, Preset] = {}
     machine = read_machine()
@@ -88,7 +88,7 @@ def _measure(preset: Preset, machine: Machine, rounds: int) -> Preset:
         Comparer() as comparer,
     ):
         output = Path(folder) / "out.png"
-        # The very first start compiles; its cached model makes every later start faster.
+        # The first start compiles; the cached model makes all later starts faster.
         runner.run(Job(input=str(usual), output=str(output)), settings)
         runner.close()
         try:
@@ -121,14 +121,14 @@ def _recorded(picture: BenchPicture, cutout: Path, comparer: Comparer) -> Record
 
 
 def _unmeasured(preset: Preset, reason: str) -> Preset:
-    """Return a preset without figures; an earlier reason, which may say more, is kept."""
+    """Return a preset without figures; an earlier reason is kept, since it may be more specific."""
     return replace(preset, measured=None, why_not_measured=preset.why_not_measured or reason)
 
 
 def _runs(
     runner: Runner, picture: Path, output: Path, settings: Settings, rounds: int
 ) -> list[Result]:
-    """Run a picture once to warm up, and `rounds` times more.
+    """Run a picture once as a warm-up, and `rounds` more times.
 
     Raises:
         EngineError: a run failed.
@@ -160,14 +160,14 @@ def _small_subject(usual: list[Result], small: list[Result]) -> dict[str, object
 
 
 def _public_reason(message: Message) -> str:
-    """Return a reason that can be committed: without paths of this machine."""
+    """Return a reason without paths of this machine, so that it can be committed."""
     if message.code == "model_absent":
         return str(Message("model {model} is not on disk", model=message["model"]))
     return render(message, is_public=True)
 
 
 def write_presets(presets: dict[str, Preset]) -> Path:
-    """Write presets.yaml, and keep its opening comment."""
+    """Write presets.yaml, and keep the comment at its top."""
     path = presets_path()
     head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     body = "\n".join(format_mapping({name: preset.to_dict()}) for name, preset in presets.items())
@@ -180,8 +180,8 @@ def measured_of(results: list[Result], picture: str) -> dict[str, object]:
     """Return the figures of a measured setting for presets.yaml.
 
     Args:
-        results: of one worker, the first being cold.
-        picture: its name.
+        results: the runs of one worker; the first is cold.
+        picture: the name of the picture.
     """
     warm = summarise([run.total_s for run in results[1:]])
     peak = setting_peak_bytes(results)

@@ -1,6 +1,6 @@
 """Markdown tables of the records in benchmarks/results, for README.md and docs/; see `documents`.
 
-Each function takes a record as its JSON has it, with its date.
+Each function takes a record as read from its JSON file, with its date.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STARTS = {
     "before": "`cut` of the release before",
     "now": "`cut`",
 }
-# Of a record of benchmarks/page_start.py: a figure, what it is, and its unit.
+# The figures of a record of benchmarks/page_start.py: name, description and unit.
 PAGE_START = (
     ("served_s", "from the start to the page's HTML", "s"),
     ("served_cpu_s", "CPU time of the web process up to then", "s"),
@@ -43,8 +43,9 @@ def table(titles: str, rows: Iterable[Sequence[str]], *notes: str) -> str:
     """Return a Markdown table.
 
     Args:
-        titles: of the columns, separated by ` | `; one that ends in `:` is right-aligned.
-        rows: their cells.
+        titles: titles of the columns, separated by ` | `; a title with a final `:` is
+            right-aligned.
+        rows: the cells of each row.
         notes: paragraphs below the table.
     """
     columns = titles.split(" | ")
@@ -62,7 +63,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def newest_record(name: str) -> Record | None:
-    """Read the newest record of a benchmark; None: there is none."""
+    """Read the newest record of a benchmark; None: there are no records."""
     files = sorted((ROOT / "benchmarks" / "results").glob(f"{name}-[0-9]*.json"))
     if not files:
         return None
@@ -72,7 +73,7 @@ def newest_record(name: str) -> Record | None:
 
 
 def record_block(name: str, write: Callable[[Record], str], command: str) -> Callable[[], str]:
-    """Return what writes the table of the newest record, or the command that measures it."""
+    """Return a function that returns the newest record's table, or the command to measure it."""
 
     def write_block() -> str:
         record = newest_record(name)
@@ -82,7 +83,7 @@ def record_block(name: str, write: Callable[[Record], str], command: str) -> Cal
 
 
 def machine_text(record: Record) -> str:
-    """Return on which CPU a record was measured, and when."""
+    """Return the CPU of a record and its date."""
     formats = record.get("cpu_formats")
     if formats is None:
         formats = fast_formats_of(record["features"])
@@ -90,7 +91,7 @@ def machine_text(record: Record) -> str:
 
 
 def left_out_text(record: Record) -> str:
-    """Return what a record's CPU could not run; empty if it ran everything."""
+    """Return the contestants that a record's CPU could not run; empty: it ran all of them."""
     left_out = record["left_out"]
     if isinstance(left_out, dict):
         left_out = [f"{name} ({reason})" for name, reason in left_out.items()]
@@ -98,7 +99,7 @@ def left_out_text(record: Record) -> str:
 
 
 def _range(figures: Record) -> str:
-    """Return a median with its range."""
+    """Return a median and its range."""
     low, high = format_seconds(figures["low_s"]), format_seconds(figures["high_s"])
     return f"{format_seconds(figures.get('p50_s', figures.get('median_s')))} ({low} to {high})"
 
@@ -205,7 +206,7 @@ def avx2_table(found: Record) -> str:
 
 
 def sweep_table(found: Record) -> str:
-    """Return what a sweep promises, and what was measured of it; see benchmarks/sweep.py."""
+    """Return the table of a sweep's promises and their measurements; see benchmarks/sweep.py."""
     sixty, twice, again, soak = (found[name] for name in ("sixty", "twice", "again", "soak"))
     turns = again["turns"]
     widths = sorted(high / low for low, high in (turn["swept"]["expected_s"] for turn in turns))
@@ -245,7 +246,7 @@ def sweep_table(found: Record) -> str:
 
 
 def scaling_table(found: Record) -> str:
-    """Return what scaling first does to rembg's pipeline; see benchmarks/sweep.py."""
+    """Return the table of rembg's pipeline with pictures scaled first; see benchmarks/sweep.py."""
     rows = [
         (
             "as it is, 4000 px" if side == "0" else f"{side} px",
@@ -289,7 +290,7 @@ def article_table(found: Record) -> str:
 
 
 def limits_table(found: Record) -> str:
-    """Return the network's rate beside that of a matrix product; see benchmarks/limits.py."""
+    """Return the table of the rates of network and matrix product; see benchmarks/limits.py."""
     rows: list[Sequence[str]] = []
     for threads, measured in found["threads"].items():
         sgemm = measured["sgemm_gflops"]
@@ -321,7 +322,7 @@ def limits_table(found: Record) -> str:
 
 
 def write_stage_table(found: Record) -> str:
-    """Return what the parts of the write stage take; see benchmarks/write_stage.py."""
+    """Return the table of the parts of the write stage; see benchmarks/write_stage.py."""
     names = list(next(iter(found["sizes"].values())))
     rows = [
         (
@@ -340,7 +341,7 @@ def write_stage_table(found: Record) -> str:
 
 
 def start_table(found: Record) -> str:
-    """Return what a cold start takes, with its steps; see benchmarks/cold_start.py."""
+    """Return the table of a cold start and its steps; see benchmarks/cold_start.py."""
     stock = found["medians"]["stock"]
     rows = []
     for name, one in found["medians"].items():
@@ -361,7 +362,7 @@ def start_table(found: Record) -> str:
 
 
 def page_start_table(found: Record) -> str:
-    """Return how the page starts and what it loads; see benchmarks/page_start.py."""
+    """Return the table of the page's start and loads; see benchmarks/page_start.py."""
     before, now = found["medians"].get("before", {}), found["medians"]["now"]
     rows = []
     for name, what, unit in PAGE_START:
@@ -383,7 +384,7 @@ def page_start_table(found: Record) -> str:
 
 
 def _in_unit(figure: float, unit: str) -> str:
-    """Return a figure in its unit."""
+    """Return a figure with its unit."""
     if unit == "s":
         return format_seconds(figure)
     return f"{figure / 1000 if unit == 'kB' else figure:.0f} {unit}".rstrip()

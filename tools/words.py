@@ -1,8 +1,8 @@
-"""Update the page's catalogues from the source: `make words`, or `python tools/words.py`.
+"""Update the page's translation catalogues: `make words`, or `python tools/words.py`.
 
-Every language of `rembg_tuner.web.locale.catalogues.LANGUAGES` but English has a .po file, which is
-created if it is missing. Translations are kept, new texts are added without one, unused texts are
-removed.
+Each language of `rembg_tuner.web.locale.catalogues.LANGUAGES` except English has a .po file, which
+is created if it is missing. Translations are kept, new texts are added without a translation, and
+unused texts are removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Extracted = Iterator[tuple[int, str, str | tuple[str, ...], list[str]]]
 
 PACKAGE = "rembg_tuner"
-# Modules whose messages never reach a page.
+# Modules whose messages are not shown on a page.
 ELSEWHERE = (
     "api.py",
     "tuning/article.py",
@@ -48,7 +48,7 @@ ELSEWHERE = (
     "tuning/record_check.py",
     "tuning/verification.py",
 )
-# Choices of knobs that are names, the same in every language.
+# Choices of knobs that are names, equal in all languages.
 NAMES = {*ENGINE_NAMES, *KNOBS["provider"].choices, "fp32", "bf16", "fp16", "int8"}
 _HEADER = "Translations of rembg tuner's page; tools/words.py keeps them in step with the source."
 
@@ -62,8 +62,9 @@ def extract_python(file: IO[bytes], *_: object, **__: object) -> Extracted:
 
 
 def _texts(name: str, call: ast.Call) -> list[tuple[str, str | tuple[str, ...]]]:
-    """Return the texts of one call, each with the gettext function for it."""
-    texts = [one.value for one in call.args if _is_text(one)]  # type: ignore[attr-defined]  # a Constant
+    """Return the texts of one call, each with its gettext function."""
+    # Each text is an ast.Constant.
+    texts = [one.value for one in call.args if _is_text(one)]  # type: ignore[attr-defined]
     if name == "Message":
         return [("gettext", text) for text in texts[:1] if _has_words(text)]
     if name == "plural" and len(texts) == 2:
@@ -84,13 +85,13 @@ def _is_text(node: ast.expr) -> bool:
 
 
 def extract_page_words(file: IO[bytes], *_: object, **__: object) -> Extracted:
-    """Yield the page's words, each with its short id as context."""
+    """Yield the words of the page, each with its short id as context."""
     for key, text in yaml.safe_load(file).items():
         yield 1, "pgettext", (key, str(text)), []
 
 
 def extract_presets(file: IO[bytes], *_: object, **__: object) -> Extracted:
-    """Yield what presets are for, and why some were not measured."""
+    """Yield the purposes of presets, and why some were not measured."""
     for entry in yaml.safe_load(file).values():
         for text in (entry["for"], entry.get("why_not_measured")):
             if text:
@@ -98,7 +99,7 @@ def extract_presets(file: IO[bytes], *_: object, **__: object) -> Extracted:
 
 
 def extract_models(file: IO[bytes], *_: object, **__: object) -> Extracted:
-    """Yield what models are good for, and why some do not run."""
+    """Yield the purposes of models, and why some do not run."""
     for entry in yaml.safe_load(file).values():
         for text in (entry.get("good_for"), entry.get("why_not")):
             if text:
@@ -115,7 +116,7 @@ _METHODS: list[tuple[str, Any]] = [
 
 
 def terms() -> Iterator[tuple[str, str]]:
-    """Yield the kind and the name of each Term, and the joints of lists."""
+    """Yield the kind and the name of each Term, and the separators of lists."""
     yield from (("choice", word) for word in ("on", "off"))  # of boolean knobs
     for name in KNOBS:
         yield from _knob_terms(name)
@@ -138,7 +139,7 @@ def _knob_terms(name: str) -> Iterator[tuple[str, str]]:
 
 
 def extracted() -> Catalog:
-    """Return every text to translate."""
+    """Return a catalogue of all texts to translate."""
     found = Catalog(header_comment=f"# {_HEADER}", project="rembg tuner")
     sources = extract_from_dir(ROOT, _METHODS, directory_filter=_is_of_the_package)
     for name, _, text, _, context in sources:
@@ -164,16 +165,15 @@ def updated(language: str, source: Catalog) -> Catalog:
     content.update(source, no_fuzzy_matching=True, update_creation_date=False)
     content.obsolete.clear()
     for entry in content:
-        if isinstance(entry.id, str) != isinstance(
-            entry.string, str
-        ):  # it has a plural now, or none
+        # The text got a plural form, or lost it.
+        if isinstance(entry.id, str) != isinstance(entry.string, str):
             entry.string = "" if isinstance(entry.id, str) else ("",) * content.num_plurals
     content.header_comment = f"# {_HEADER}"
     return content
 
 
 def main() -> None:
-    """Write every catalogue, and print what is not translated."""
+    """Write every catalogue, and print the texts without a translation."""
     source = extracted()
     for language in LANGUAGES:
         if language == SOURCE:
@@ -188,7 +188,7 @@ def main() -> None:
 
 
 def is_translated(text: object) -> bool:
-    """Return whether a text is translated, in all its forms."""
+    """Return whether a text is translated in all its forms."""
     return all(text) if isinstance(text, tuple | list) else bool(text)
 
 

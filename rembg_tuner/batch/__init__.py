@@ -1,1 +1,1 @@
-"""Cut out many pictures: which ones, where each cut-out goes, and what they took."""
+"""Cut out many pictures: their list, the path of each cut-out, and a summary."""

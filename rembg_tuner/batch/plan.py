@@ -1,4 +1,4 @@
-"""Which pictures are cut out, and where each cut-out goes; decided before any work."""
+"""The pictures to cut out, and the path of each cut-out; determined before any run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Skipped:
 
     @property
     def has_picture_suffix(self) -> bool:
-        """Whether the file is named like a picture, so that the user expects a cut-out."""
+        """Whether the file has the suffix of a picture, so that the user expects a cut-out."""
         return Path(self.input).suffix.lower() in READ_SUFFIXES
 
     def to_dict(self) -> dict[str, str]:
@@ -35,11 +35,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The content of the folders that were named.
+    """The contents of the named folders.
 
     Attributes:
         images: paths of the pictures, including those named one by one.
-        skipped: everything else.
+        skipped: all other files.
     """
 
     images: list[str]
@@ -50,7 +50,7 @@ def find_images(names: Sequence[str]) -> Found:
     """List the pictures of folders and those named one by one.
 
     Raises:
-        SettingsError: there are none, or a folder cannot be read.
+        SettingsError: there are no pictures, or a folder cannot be read.
     """
     images: list[str] = []
     skipped: list[Skipped] = []
@@ -74,7 +74,7 @@ def find_images(names: Sequence[str]) -> Found:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List a folder.
+    """List the entries of a folder, sorted.
 
     Raises:
         SettingsError: it cannot be read.
@@ -97,8 +97,8 @@ def plan_jobs(images: list[str], output: str | None, background: str | None) -> 
     """Return the jobs of a command.
 
     Args:
-        images: the pictures' paths.
-        output: a file, a folder, or None for beside each picture.
+        images: the paths of the pictures.
+        output: a file or a folder; None: beside each picture.
         background: a colour's name; None: transparent.
 
     Raises:
@@ -118,7 +118,7 @@ def plan_jobs(images: list[str], output: str | None, background: str | None) -> 
 
 
 def _background_colour(text: str | None) -> tuple[int, int, int] | None:
-    """Parse --background."""
+    """Parse the value of --background."""
     try:
         return None if text is None else parse_colour(text)
     except SettingsError as error:
@@ -126,15 +126,15 @@ def _background_colour(text: str | None) -> tuple[int, int, int] | None:
 
 
 def plan_outputs(images: list[str], output: str | None) -> list[tuple[Path, Path]]:
-    """Return where each picture's cut-out goes, and create the folder.
+    """Return the path of each picture's cut-out, and create the output folder.
 
     Args:
-        images: the pictures' paths.
-        output: a file, a folder, or None for beside each picture.
+        images: the paths of the pictures.
+        output: a file or a folder; None: beside each picture.
 
     Raises:
-        SettingsError: two would collide, one would replace its picture, or a file was named for
-            several pictures.
+        SettingsError: two cut-outs would collide, one would replace its picture, or a file was
+            named for several pictures.
     """
     inputs = [Path(image) for image in images]
     if output is None:
@@ -192,10 +192,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_collisions(pairs: list[tuple[Path, Path]]) -> None:
-    """Check that no cut-out would replace another one or a picture.
+    """Check that a cut-out does not replace another one or a picture.
 
     Raises:
-        SettingsError: with every collision.
+        SettingsError: lists every collision.
     """
     problems: list[Message] = []
     sources = {path.resolve(): path for path, _ in pairs}

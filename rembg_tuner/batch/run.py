@@ -1,4 +1,4 @@
-"""Run many pictures, `batch_size` of them together, and sum up what they took."""
+"""Run many pictures, `batch_size` of them together, and summarise the runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSummary:
-    """What a whole batch took.
+    """The summary of a batch.
 
     Attributes:
         inputs: the sum of done, failed, skipped and not_run.
-        not_run: left when the batch was ended.
-        elapsed_s: including start and load.
-        cpu_s: of the successful runs.
-        pictures_per_s: successful runs by elapsed_s.
-        batch_size: how many run together.
-        peak_rss_bytes: the highest of a run; None: unknown.
+        done: number of successful runs.
+        failed: number of failed runs.
+        skipped: number of files that are not pictures.
+        not_run: number of pictures left when the batch was interrupted.
+        elapsed_s: wall time, including start and load.
+        cpu_s: CPU time of the successful runs.
+        pictures_per_s: successful runs divided by elapsed_s.
+        batch_size: number of pictures that run together.
+        peak_rss_bytes: the highest peak of a run; None: unknown.
     """
 
     inputs: int
@@ -50,7 +53,7 @@ def run_batch(
     *,
     warnings: tuple[Message, ...] = (),
 ) -> Iterator[Result | Failure]:
-    """Run every group of pictures, and yield each outcome once its group is done."""
+    """Run every group of pictures, and yield each outcome when its group is done."""
     size = settings.batch_size
     for i in range(0, len(jobs), size):
         yield from runner.run_together(
@@ -64,7 +67,7 @@ def run_batch(
 def sum_up(
     found: Found, runs: Sequence[Result | Failure], *, elapsed_s: float, batch_size: int
 ) -> BatchSummary:
-    """Count all inputs, and sum up what the runs took."""
+    """Return the summary of a batch."""
     done = [one for one in runs if isinstance(one, Result)]
     peaks = [one.peak_rss_bytes for one in done if one.peak_rss_bytes is not None]
     return BatchSummary(

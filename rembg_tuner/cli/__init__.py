@@ -1,1 +1,1 @@
-"""The command line; its front door is `rembg_tuner.cli.main`."""
+"""The command line; its entry point is `rembg_tuner.cli.main`."""

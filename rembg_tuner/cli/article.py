@@ -1,4 +1,4 @@
-"""`article`: the article's tuning table, measured here."""
+"""`article`: measure the article's tuning table on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print."""
+    """Measure the table and print it."""
     picture = Path(arguments.image) if arguments.image else P1080.make()
     table = measure_article(
         picture,
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe_table(table: ArticleTable) -> str:
-    """Return the table as Markdown, with its verdict."""
+    """Return the table as Markdown, followed by its verdict."""
     verdict = str(table.verdict)
     lines = [
         "| setting | time | range | n | peak | of the first's | times as fast | edge |",
@@ -67,7 +67,7 @@ def describe_table(table: ArticleTable) -> str:
 
 
 def _line(row: ArticleRow, table: ArticleTable) -> str:
-    """Return one row."""
+    """Return one row of the table as Markdown."""
     if row.time_s is None:
         return f"| {row.name} | {row.why_not} | | | | | | |"
     memory, speed = table.ratios(row) or (1.0, 1.0)

@@ -1,4 +1,4 @@
-"""`batch`: a folder of pictures, several at once through the network."""
+"""`batch`: cut out a folder of pictures, several at once through the network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cut out every picture; log the bad ones, and continue with the others."""
+    """Cut out every picture; log each failure, and continue with the other pictures."""
     if STANDARD in (*arguments.images, arguments.output):
         raise SettingsError(
             [
@@ -76,7 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _print_all(
     outcomes: Iterable[Result | Failure], count: int, *, is_quiet: bool
 ) -> tuple[list[Result | Failure], bool]:
-    """Print each outcome as it comes; return them all, and whether the batch was interrupted."""
+    """Print each outcome as soon as it is available.
+
+    Returns:
+        The outcomes, and whether the batch was interrupted.
+    """
     runs: list[Result | Failure] = []
     try:
         with show_progress(count, "pictures") as advance:
@@ -94,7 +98,7 @@ def _print_all(
 
 
 def _describe(summary: BatchSummary) -> str:
-    """Describe what the whole batch took, in one line."""
+    """Return a summary of the whole batch in one line."""
     others = [
         f"{count} {word}"
         for count, word in (

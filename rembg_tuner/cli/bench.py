@@ -1,4 +1,4 @@
-"""`bench`: ours against stock rembg."""
+"""`bench`: compare this program with stock rembg."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.bench.contestants import Contestant
     from rembg_tuner.tuning.bench.report import BenchReport
 
-_LARGE_ROUNDS = 5  # stock takes 8 s a picture at 48 MP
+_LARGE_ROUNDS = 5  # stock takes 8 s per picture at 48 MP
 _STORED_ROUNDS = 3
 _HELD_TO = "AVX2"
 _HOLDING = "ONEDNN_MAX_CPU_ISA"  # read by OpenVINO's CPU plugin in the workers, which inherit it
@@ -74,7 +74,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print the table, and write the JSON."""
+    """Measure, print the table, and write the JSON document."""
     missing = [engine for engine in engines_compared() if engine not in installed_engines()]
     if missing:
         raise SettingsError(
@@ -100,7 +100,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _hold_to_avx2() -> None:
-    """Restrict OpenVINO to AVX2 in every process that this one starts."""
+    """Restrict OpenVINO to AVX2 in all child processes.
+
+    Raises:
+        SettingsError: this CPU does not support AVX2.
+    """
     if "avx2" not in read_host().features:
         raise SettingsError(
             [Message("--avx2 holds OpenVINO to AVX2, which this CPU does not have; leave it out")]
@@ -109,7 +113,7 @@ def _hold_to_avx2() -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> BenchReport:
-    """Run the contests."""
+    """Run the contests, and return their report."""
     held_to = _HELD_TO if arguments.avx2 else None
     entrants = entrants_here(read_machine(), held_to=held_to)
     for name, reason in entrants.left_out.items():
@@ -148,7 +152,7 @@ def _contests(
 
 
 def _keep(report: BenchReport, folder: Path) -> str:
-    """Write the report as JSON and as a table; return the table."""
+    """Write the report as JSON and as a Markdown table; return the table."""
     document = report.to_dict()
     table = format_report(document)
     name = f"{'avx2-' if report.held_to else ''}bench-{report.date}"

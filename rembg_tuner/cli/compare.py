@@ -1,4 +1,4 @@
-"""`compare`: a few presets on one picture, in one table."""
+"""`compare`: measure a few presets on one picture, and print them in one table."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure each preset on the picture, and print how they differ."""
+    """Measure each preset on the picture, and print the differences."""
     entries = _entries(arguments.presets)
     log_older_measurements()
     with ExitStack() as stack:
@@ -137,9 +137,12 @@ def _entries(text: str) -> list[NamedSettings]:
 def _reference(
     text: str, entries: list[NamedSettings], picture: Path, folder: Path
 ) -> ReferenceChoice:
-    """Find what --reference names.
+    """Return the reference that --reference names.
 
-    One of the presets compared, a mask, or a folder with one, another preset, or a model.
+    It is one of the compared presets, a mask, a folder with a mask, another preset or a model.
+
+    Raises:
+        OutputError: the mask cannot be copied to the output folder.
     """
     if not text or any(entry.name == text for entry in entries):
         return ReferenceChoice(name=text or entries[0].name)
@@ -165,7 +168,7 @@ def _reference(
 
 
 def _print(compared: list[ComparisonRow], reference: ReferenceChoice) -> None:
-    """Print the table."""
+    """Print the table, and how to read it."""
     names = differing_knobs([one.entry.settings for one in compared])
     width = max(len(one.entry.name) for one in compared)
     emit(f"{'':{width}}  {'time':>9}  {'peak':>9}  {'IoU':>6}  {'diff.':>6}  stars")
@@ -185,7 +188,7 @@ def _print(compared: list[ComparisonRow], reference: ReferenceChoice) -> None:
 
 
 def _row(one: ComparisonRow, names: Sequence[str]) -> str:
-    """Return a preset's figures."""
+    """Return the figures of a preset as a row of the table."""
     trial = one.trial
     agreement = (
         "     -       -      -"

@@ -1,7 +1,7 @@
-"""What the commands write: results to standard output, progress and messages to standard error.
+"""Write results to standard output, and progress and messages to standard error.
 
-The only module of the program that prints. It escapes every line, so that no file name reaches a
-terminal as a control sequence; see `escapes`.
+This is the only module of the program that prints. It escapes every line, so that a file name
+cannot send control sequences to a terminal; see `escapes`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_bar: Any = None  # tqdm's bar that the terminal shows
+_bar: Any = None  # the tqdm bar on the terminal, if any
 
 
 class Advance(Protocol):
-    """Set how much is done, and the total if it became known."""
+    """A function that sets the progress, and the total once it is known."""
 
     def __call__(self, done: int, total: int | None = None, /) -> None:
         """Update the bar."""
 
 
 def prepare_streams() -> None:
-    """Let the streams escape letters that their encoding lacks, and open missing descriptors.
+    """Make the streams escape unsupported characters, and open missing standard descriptors.
 
-    A pipe to a worker must not get the number of a standard descriptor.
+    Otherwise a pipe to a worker could get the number of a standard descriptor.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this descriptor
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -52,7 +52,7 @@ def emit(*lines: str) -> None:
     """Write lines of a result to standard output.
 
     Raises:
-        BrokenPipeError: its reader is gone.
+        BrokenPipeError: its reader has closed it.
         OutputError: it cannot be written.
     """
     _write(sys.stdout, "".join(f"{escape_text(line)}\n" for line in lines))
@@ -68,7 +68,7 @@ def emit_json(document: object) -> None:
 
 
 def emit_whole(text: str) -> None:
-    """Write a text of several lines, in which names are escaped already, to standard output.
+    """Write a text of several lines, in which names are already escaped, to standard output.
 
     Raises:
         BrokenPipeError, OutputError: as `emit`.
@@ -96,20 +96,20 @@ def show_progress(total: int | None, unit: str, name: str = "") -> Iterator[Adva
     """Show a bar on standard error while the block runs, if that is a terminal.
 
     Args:
-        total: of what is counted; None: unknown.
-        unit: what is counted: pictures, trials; `B` for bytes.
+        total: the total number of units; None: unknown.
+        unit: the unit: pictures, trials; `B` for bytes.
         name: written before the bar.
 
     Yields:
-        A function that takes how much is done, and the total if it became known.
+        A function that sets the number of completed units, and the total once it is known.
     """
-    global _bar  # other lines are written above the bar that is shown
+    global _bar  # `_above_bar` hides the current bar while other lines are written
     if not is_terminal():
         yield lambda _done, _total=None: None
         return
     from tqdm import tqdm
 
-    tqdm.monitor_interval = 0  # no thread that redraws
+    tqdm.monitor_interval = 0  # no thread that redraws the bar
     tqdm.set_lock(threading.RLock())  # instead of multiprocessing's
     is_bytes = unit == "B"
     with tqdm(
@@ -150,10 +150,10 @@ def _above_bar() -> Iterator[None]:
 
 
 def write_files(folder: Path, texts: Mapping[str, str]) -> None:
-    """Create a folder, and write text files into it, each whole or not at all.
+    """Create a folder, and write text files into it; each file is either complete or missing.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: a file or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def write_files(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def flush() -> None:
-    """Write what standard output still buffers.
+    """Write the buffered content of standard output.
 
     Raises:
         BrokenPipeError, OutputError: as `emit`.
@@ -176,7 +176,7 @@ def flush() -> None:
 
 
 def _write(stream: IO[str] | None, content: str | bytes) -> None:
-    """Write to standard output at once."""
+    """Write to standard output, and flush it."""
     if stream is None:  # closed by the process that started the program
         return
     try:
@@ -187,7 +187,7 @@ def _write(stream: IO[str] | None, content: str | bytes) -> None:
                 stream.buffer.write(content)  # type: ignore[attr-defined]  # over bytes
             stream.flush()
     except OSError as error:
-        # The buffer cannot be written either; the interpreter would report it at its end.
+        # The interpreter would report an error at exit, since the buffer cannot be written either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             raise
@@ -197,6 +197,6 @@ def _write(stream: IO[str] | None, content: str | bytes) -> None:
 
 
 def _log(text: str) -> None:
-    """Write to standard error; if that fails, there is no one to report it to."""
+    """Write to standard error; ignore errors, since there is no other stream to report them."""
     with contextlib.suppress(OSError), _above_bar():
         print(text, end="", file=sys.stderr, flush=True)

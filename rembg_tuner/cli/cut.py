@@ -1,4 +1,4 @@
-"""`cut`: cut pictures out one at a time, and print what each took."""
+"""`cut`: cut out pictures one at a time, and print the measurements of each."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cut out every picture; log the bad ones, and continue with the others."""
+    """Cut out every picture; log each failure, and continue with the other pictures."""
     settings, warnings = _one_at_a_time(arguments)
     with open_streams(
         arguments.images, arguments.output, suffix=arguments.format, is_json=arguments.json
@@ -96,10 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _one_at_a_time(arguments: argparse.Namespace) -> tuple[Settings, tuple[Message, ...]]:
-    """Return the settings with a batch of one, since the network would run on copies of a picture.
+    """Return the settings with a batch size of 1, because `cut` runs one picture at a time.
+
+    With a larger batch, the network would run on copies of the picture. A preset's batch size is
+    replaced, with a warning.
 
     Raises:
-        SettingsError: a batch was requested by flag; a preset's is dropped with a warning.
+        SettingsError: a larger batch was requested by flag.
     """
     settings, warnings = parse_settings(arguments)
     size = settings.batch_size
@@ -131,7 +134,11 @@ def _run_all(
     arguments: argparse.Namespace,
     streams: Streams,
 ) -> tuple[list[Run], bool]:
-    """Run every job, and print each outcome as it comes."""
+    """Run every job, and print each outcome as soon as it is available.
+
+    Returns:
+        The outcomes, and whether the command was interrupted.
+    """
     runs: list[Run] = []
     write = log if streams.is_written else emit
     try:
@@ -144,7 +151,7 @@ def _run_all(
                     runs.append(run)
                     if isinstance(run, Failure):
                         log(f"rembg-tuner: {failure_text(run)}")
-                        break  # the same picture would fail the same way again
+                        break  # the same picture would fail again for the same reason
                     if not arguments.json:
                         write(*_describe(run, is_brief=run.run_index > 0 and arguments.repeat > 1))
     except KeyboardInterrupt as error:
@@ -154,13 +161,13 @@ def _run_all(
 
 
 def failure_text(run: Failure) -> str:
-    """Return what failed, with the picture's name once."""
+    """Return the message of a failure, which contains the picture's name once."""
     is_named = run.input == STANDARD or run.message.mentions(Path(run.input))
     return str(run.message) if is_named else f"{run.input}: {run.message}"
 
 
 def _describe(run: Result, *, is_brief: bool) -> list[str]:
-    """Describe a run in a few lines."""
+    """Return the lines that describe a run."""
     effective = run.effective
     stages = " + ".join(f"{name} {format_seconds(value)}" for name, value in run.stages_s.items())
     shown = ("model", "engine", "provider", "precision")
@@ -194,7 +201,7 @@ def _describe(run: Result, *, is_brief: bool) -> list[str]:
 
 
 def _focus_text(focus: EffectiveValue) -> Message:
-    """Return how often the network ran, and where the subject is."""
+    """Return the number of network runs and the box of the subject as text."""
     assert isinstance(focus, dict)
     runs = plural("{n} run", "{n:,} runs", n=focus["passes"])
     if focus["box"] is None:
@@ -213,7 +220,7 @@ def _focus_text(focus: EffectiveValue) -> Message:
 
 
 def _print_spread(done: list[Result], write: Callable[..., None]) -> None:
-    """Print the spread of repeated runs without the first one, and whether it may be unstable."""
+    """Print the spread of repeated runs without the first one; log if it may be unstable."""
     warm = [run for run in done if run.run_index > 0]
     if not warm:
         return

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has, what is installed, and how to install what is missing."""
+"""`doctor`: print the machine, the installed packages, and how to install missing ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the diagnosis; with --time the number formats are timed first."""
+    """Print the diagnosis; with --time, time the number formats first."""
     models = [arguments.time] if arguments.time else []
     is_timed = arguments.time is None or _time(models)
     diagnosis = diagnose()
@@ -58,14 +58,14 @@ def _time(models: list[str]) -> bool:
     """Time the number formats of models.
 
     Args:
-        models: to time; empty: those on disk.
+        models: names of models; empty: those on disk.
 
     Returns:
-        Whether all were timed; what was not is printed.
+        Whether all formats were timed; failures are logged.
 
     Raises:
-        ModelError: a model is not known, or not on disk.
-        SettingsError: it has nothing to time.
+        ModelError: a model is unknown, or not on disk.
+        SettingsError: a model has no formats to time.
     """
     machine, runner, is_done = read_machine(), DirectTrialRunner("ignored"), True
     states = format_states(machine, models)
@@ -97,7 +97,7 @@ def _time(models: list[str]) -> bool:
 
 
 def _format_lines(states: list[FormatState]) -> list[str]:
-    """Return the lines that say what `precision auto` is."""
+    """Return the lines about the choices of `precision auto`."""
     if not states:
         return []
     hint = "" if all(state.formats.is_timed for state in states) else "; doctor --time times them"
@@ -111,7 +111,7 @@ _ROWS = {"peaks": "peaks", "measured_trials": "trials", "timings": "timings"}
 
 
 def _measured(found: Diagnosis) -> str:
-    """Return where measurements are kept, how many there are, and how to delete them."""
+    """Return the path of the measurements, their number, and how to delete them."""
     if found.measured is None:
         return f"{found.measurements} cannot be read"
     rows = ", ".join(f"{found.measured[table]} {word}" for table, word in _ROWS.items())
@@ -119,7 +119,7 @@ def _measured(found: Diagnosis) -> str:
 
 
 def _lines(found: Diagnosis, formats: list[str]) -> list[str]:
-    """Lay the diagnosis out in lines, with those of the number formats."""
+    """Return the lines of the diagnosis, including those of the number formats."""
     width = max(len(model.name) for model in found.models)
     return [
         *_machine_lines(found),
@@ -143,7 +143,7 @@ def _lines(found: Diagnosis, formats: list[str]) -> list[str]:
 
 
 def _machine_lines(found: Diagnosis) -> list[str]:
-    """Lay out the machine, and where measurements are kept."""
+    """Return the lines about the machine and the measurements."""
     quota = "no quota" if found.quota_cpus is None else f"a quota of {found.quota_cpus:g}"
     load = "unknown" if found.load_average is None else found.load_average
     limit = "no limit"

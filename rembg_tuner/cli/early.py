@@ -1,7 +1,8 @@
-"""Launch the worker that a command will most likely need, before the command is imported.
+"""Launch the worker that a command will probably need, before the command is imported.
 
-Each imports for a fifth of a second, so they do it at the same time. The engine is guessed from the
-words; after a wrong guess that worker is ended and the right one is started.
+The imports of the worker and of the command each take 0.2 s, so they run at the same time. The
+engine is guessed from the arguments. After a wrong guess that worker is stopped, and another one is
+started.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ import sys
 from rembg_tuner.engines.table import ENGINES, by_rank
 from rembg_tuner.runtime.launching import EarlyWorker, launch_worker, lean_environment
 
-TYPE_CHECKING = False  # `typing` itself takes a while to import
+TYPE_CHECKING = False  # importing `typing` takes time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-COMMANDS = ("cut", "batch")  # of one worker each
-_HELP = ("-h", "--h")  # begins --help, and what argparse takes for it
+COMMANDS = ("cut", "batch")  # commands with one worker each
+_HELP = ("-h", "--h")  # prefixes of --help and of its abbreviations in argparse
 _DEFAULT_PRESET = "balanced"
 _MORE_PRESETS_VARIABLE = "REMBG_TUNER_PRESETS"
 
 
 def launch_early(words: Sequence[str]) -> EarlyWorker:
-    """Launch the worker that a command line will most likely need.
+    """Launch the worker that a command line will probably need.
 
     Args:
         words: the command and its arguments.
 
     Returns:
-        The worker; an empty one if none will be needed, if it is not clear which, or if no process
-        can be started, which the runner reports later.
+        The worker. It is empty if the command does not need a worker, if the engine cannot be
+        guessed, or if the process cannot be started; the runner reports the latter.
     """
     engine = guess_engine(words) if _may_launch() else None
     if engine is None:
@@ -40,7 +41,7 @@ def launch_early(words: Sequence[str]) -> EarlyWorker:
         worker = launch_worker(engine, lean_environment())
     except OSError:
         return EarlyWorker()
-    from rembg_tuner.settings.host import oom_kill_count  # now that the worker is on its way
+    from rembg_tuner.settings.host import oom_kill_count  # imported while the worker starts
 
     worker.oom_kills = oom_kill_count()
     return EarlyWorker(engine, worker)
@@ -59,7 +60,7 @@ def _may_launch() -> bool:
 
 
 def guess_engine(words: Sequence[str]) -> str | None:
-    """Return the engine whose worker a command line will most likely need; None: it is not clear.
+    """Return the engine whose worker a command line will probably need; None: unknown.
 
     Args:
         words: the command and its arguments.
@@ -74,7 +75,7 @@ def guess_engine(words: Sequence[str]) -> str | None:
 
 
 def _candidates(preset: str | None) -> list[str]:
-    """Return a preset's engine and then the others by rank; none if the preset's is not ours."""
+    """Return a preset's engine and then the others by rank; empty if it is stock or unknown."""
     ranked = [spec.name for spec in by_rank()]
     engine = None if preset is None else _engine_of(preset)
     if engine is None:
@@ -83,13 +84,13 @@ def _candidates(preset: str | None) -> list[str]:
 
 
 def _engine_of(preset: str) -> str | None:
-    """Return the engine that a preset names; None: it names none, or the preset is unknown."""
+    """Return the engine of a preset; None: the preset has none, or is unknown."""
     found = (_engine_in(text, preset) for text in _preset_files())
     return next((engine for engine in found if engine is not None), None)
 
 
 def _value_of(flag: str, words: Sequence[str]) -> str | None:
-    """Return the last value of a flag; None: it is not given."""
+    """Return the last value of a flag; None: the flag is missing."""
     found = None
     for i, word in enumerate(words):
         if word == flag and i + 1 < len(words):
@@ -100,16 +101,17 @@ def _value_of(flag: str, words: Sequence[str]) -> str | None:
 
 
 def _preset_files() -> Iterator[str]:
-    """Yield the preset files' texts in the order of precedence; see `presets.read_presets`."""
+    """Yield the texts of the preset files in order of precedence; see `presets.read_presets`."""
     package = __file__.rsplit(os.sep, 2)[0]
     own = (f"{package}/../presets.yaml", f"{package}/presets.yaml")
     for path in (os.environ.get(_MORE_PRESETS_VARIABLE), *own):
         try:
             if path:
-                with open(path, encoding="utf-8") as file:  # noqa: PTH123  # pathlib takes a while to import
+                # Not pathlib, whose import takes time.
+                with open(path, encoding="utf-8") as file:  # noqa: PTH123
                     yield file.read()
         except (OSError, ValueError):
-            continue  # missing, or the command will report what is wrong with it
+            continue  # missing, or invalid, which the command reports
 
 
 def _engine_in(text: str, preset: str) -> str | None:
@@ -123,18 +125,19 @@ def _engine_in(text: str, preset: str) -> str | None:
         if line[:1].strip():  # the next preset
             return None
         key, _, value = line.strip().partition(": ")
-        # The measured figures have an engine too, followed by its version.
+        # The measured figures have an engine entry too, with its version.
         if key == "engine" and " " not in value:
             return value
     return None
 
 
 def _may_be_launched(engine: str) -> bool:
-    """Return whether an engine is installed, and is not stock, whose environment takes longer."""
+    """Return whether an engine is installed and not stock, whose environment is slow to prepare."""
     spec = ENGINES.get(engine)
     return spec is not None and not spec.is_stock and all(map(_is_installed, spec.packages))
 
 
 def _is_installed(package: str) -> bool:
     """Return whether a package is installed."""
-    return any(os.path.isdir(f"{folder}/{package}") for folder in sys.path)  # noqa: PTH112  # as above
+    # Not pathlib, whose import takes time.
+    return any(os.path.isdir(f"{folder}/{package}") for folder in sys.path)  # noqa: PTH112

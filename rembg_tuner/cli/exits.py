@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the signals that stop it.
+"""The exit codes of commands, and the signals that stop a command.
 
 SIGINT, SIGTERM and SIGHUP raise an exception, so that workers and temporary files are cleaned up.
 """
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 DONE, FAILED, MISUSE, TIMED_OUT, INTERRUPTED = 0, 1, 2, 124, 130
-# The word for each signal, the strongest last: of several signals it gives the exit code.
+# The word for each signal, in ascending precedence: of several received signals, the last in this
+# list determines the exit code.
 _WORDS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 STOP_SIGNALS = tuple(_WORDS)
-# A closing terminal sends SIGHUP twice, `timeout` sends SIGTERM twice: the second one must not
-# interrupt the clean-up. A Ctrl-C pressed later than this means that the user will not wait.
+# A closing terminal sends SIGHUP twice, and `timeout` sends SIGTERM twice. The second signal must
+# not interrupt the clean-up. A Ctrl-C after this interval means that the user does not want to
+# wait.
 _REPEATED_WITHIN_S = 2.0
 _AGAIN_AFTER_S = 0.01
 
@@ -34,7 +36,7 @@ Handler = Callable[[int, "FrameType | None"], Any] | int | signal.Handlers | Non
 
 
 def exit_code(runs: Sequence[Result | Failure], *, is_interrupted: bool) -> int:
-    """Return the exit code of several runs; after a signal, `main` returns the signal's instead."""
+    """Return the exit code of several runs; after a signal, `main` returns that of the signal."""
     kinds = {run.kind for run in runs if isinstance(run, Failure)}
     if is_interrupted or "cancelled" in kinds:
         return INTERRUPTED
@@ -44,30 +46,30 @@ def exit_code(runs: Sequence[Result | Failure], *, is_interrupted: bool) -> int:
 
 
 def exit_code_of(number: int) -> int:
-    """Return the exit code of a command that a signal ended."""
+    """Return the exit code of a command that was ended by a signal."""
     return 128 + number
 
 
 class StoppedError(KeyboardInterrupt):
-    """A signal asked the command to end; the error's text is the word for that."""
+    """A signal requested the command to end; the text of the error is the word for the signal."""
 
     def __init__(self, number: int) -> None:
-        """Keep the signal's number."""
+        """Store the signal's number."""
         super().__init__(_WORDS[signal.Signals(number)])
         self.number = number
 
 
 def stop_word(error: KeyboardInterrupt) -> str:
-    """Return how the command was ended: interrupted, terminated, hung up."""
+    """Return the word for how the command was ended: interrupted, terminated or hung up."""
     return str(error) or _WORDS[signal.SIGINT]
 
 
 @dataclass(slots=True)
 class Stops:
-    """The signals that asked this command to end.
+    """The signals that requested this command to end.
 
     Attributes:
-        number: the strongest of them; None: none was received.
+        number: the signal with the highest precedence; None: no signal was received.
     """
 
     number: int | None = None
@@ -76,16 +78,16 @@ class Stops:
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code for the signal; None: none was received."""
+        """The exit code for the signal; None: no signal was received."""
         return None if self.number is None else exit_code_of(self.number)
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        """Raise, unless a signal was handled just before.
+        """Handle a signal: raise an exception, unless another signal was handled just before.
 
         Raises:
             StoppedError: always, except for a repeated signal.
         """
-        if os.getpid() != self._process_id:  # forked by a library: there is nothing to clean up
+        if os.getpid() != self._process_id:  # forked by a library, without anything to clean up
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         now_s, before_s = time.monotonic(), self._at_s
@@ -100,7 +102,7 @@ class Stops:
         if isinstance(unraisable.exc_value, StoppedError):
             self._at_s = None
             number = unraisable.exc_value.number
-            # not now: what is raised in here is dropped too
+            # later, since an exception raised in this hook is dropped too
             threading.Timer(_AGAIN_AFTER_S, os.kill, (os.getpid(), number)).start()
         else:
             sys.__unraisablehook__(unraisable)
@@ -120,9 +122,9 @@ def stoppable() -> Iterator[Stops]:
 
 @contextlib.contextmanager
 def noting_stops() -> Iterator[list[int]]:
-    """Note the first signal instead of raising it, for a caller that ends at its next good moment.
+    """Record the first signal instead of raising it, for a caller that stops at a suitable time.
 
-    The next signal is raised.
+    The next signal raises its exception.
     """
     noted: list[int] = []
     before: dict[int, Handler] = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -141,7 +143,7 @@ def noting_stops() -> Iterator[list[int]]:
 def _handlers(handler: Handler) -> Iterator[None]:
     """Set a handler for the stop signals that are not ignored, and restore the previous ones."""
     before: dict[int, Handler] = {}
-    if threading.current_thread() is threading.main_thread():  # Python allows it only there
+    if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
         for number in STOP_SIGNALS:
             found = signal.getsignal(number)
             if found not in (signal.SIG_IGN, None):

@@ -1,4 +1,4 @@
-"""`export`: what runs a preset, or what a sweep recommends, elsewhere."""
+"""`export`: write a file that runs a preset, or a sweep's recommended setting, elsewhere."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.folder import SweepRecord
     from rembg_tuner.tuning.trials import Trial
 
-_MAX_LISTED = 12  # trials in an error message
+_MAX_LISTED = 12  # maximum number of trials in an error message
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the export; log the notes.
 
-    If nothing fits a sweep's budgets, nothing is written unless a setting is named.
+    If all trials of a sweep miss its budgets, the export is only written for a named setting or
+    with --allow-misses.
     """
     source = Path(arguments.preset)
     if source.is_dir():
@@ -111,10 +112,10 @@ def _write(made: Export, target: Path) -> None:
 
 
 def _copy_beside(source: Path, target: Path) -> None:
-    """Copy a file, unless the same file is there.
+    """Copy a file, unless the target has the same content.
 
     Raises:
-        OutputError: it cannot be copied, or another file of its name is there.
+        OutputError: it cannot be copied, or the target is a different file.
     """
     try:
         if target.exists():
@@ -147,8 +148,8 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
     """Return a preset's settings, its figures in presets.yaml if they apply here, and its name.
 
     Raises:
-        PresetError: the preset is not known.
-        SettingsError: a flag was given that chooses from a sweep.
+        PresetError: the preset is unknown.
+        SettingsError: a flag for choosing from a sweep was given.
     """
     try:
         preset = find_preset(arguments.preset)
@@ -178,10 +179,10 @@ def _of_preset(arguments: argparse.Namespace) -> tuple[Settings, Measured | None
 
 
 def _check_no_sweep_flags(arguments: argparse.Namespace) -> None:
-    """Check that no flag was given that chooses from a sweep.
+    """Check that no flag for choosing from a sweep was given.
 
     Raises:
-        SettingsError: with these flags.
+        SettingsError: lists these flags.
     """
     flags = given_budgets(arguments)
     flags += ["--setting"] if arguments.setting is not None else []
@@ -217,7 +218,7 @@ def _why_another(
 
 
 def measured_of_preset(preset: Preset) -> Measured | None:
-    """Return a preset's figures; None: it has none."""
+    """Return a preset's figures; None: the preset was not measured."""
     found = preset.measured
     if found is None:
         return None
@@ -238,10 +239,10 @@ def measured_of_preset(preset: Preset) -> Measured | None:
 
 
 def _trial_of(folder: Path, summary: SweepRecord, arguments: argparse.Namespace) -> Trial | None:
-    """Return the named trial, else the recommended one, else the nearest if misses are allowed.
+    """Return the named trial, or the recommended one, or the nearest if misses are allowed.
 
     Returns:
-        None: nothing fits, and no setting was named; this is logged.
+        None: all trials miss the budgets, and no setting was named; this is logged.
 
     Raises:
         SettingsError: the named trial is missing, or failed.
@@ -286,11 +287,11 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
     """Return a measured trial by its number or its label.
 
     Args:
-        name: as a person writes it; a label in upper or lower case.
-        trials: of a sweep.
+        name: entered by the user; a label in upper or lower case.
+        trials: the trials of a sweep.
 
     Raises:
-        SettingsError: there is none, there are several, or it failed.
+        SettingsError: no trial or several trials match, or the trial failed.
     """
     names = differing_knobs([trial.settings for trial in trials])
     labels = {trial.number: str(label_of(trial.settings, names)) for trial in trials}
@@ -319,7 +320,7 @@ def find_trial(name: str, trials: Sequence[Trial]) -> Trial:
 
 
 def _not_one(name: str, found: Sequence[Trial], labels: dict[int, str]) -> SettingsError:
-    """Return the error of a name that no trial has, or several have."""
+    """Return the error of a name that matches no trial, or several."""
     if found:
         numbers = join_parts(str(one.number) for one in found)
         return SettingsError(

@@ -1,4 +1,4 @@
-"""Flags that several commands share: how they are declared, read, and turned into values."""
+"""Flags that several commands share: their declarations, parsers and values."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from rembg_tuner.runtime.known_peaks import HistoryUse
     from rembg_tuner.settings.settings import Settings
 
-Lifted = Literal["any"]  # a budget given as `any`; one that is not given is None
+Lifted = Literal["any"]  # a budget given as `any`; without the flag it is None
 LIFTED: Final = "any"
 BUDGET_FLAGS = {"memory": "--max-memory", "time": "--max-latency", "agreement": "--min-agreement"}
-_MAX_PERCENT = 10_000  # a hundred times the record; more is not a comparison
+_MAX_PERCENT = 10_000  # 100 times the record; a larger value is not useful
 _BOOLEANS = {"on": True, "off": False}
-_STARTS_FROM_DEFAULTS = ("model", "engine")  # given without --preset, the knobs' defaults apply
+_STARTS_FROM_DEFAULTS = ("model", "engine")  # without --preset, they start from the defaults
 _Value = TypeVar("_Value")
 Parser = argparse.ArgumentParser
 
-# Readers: a word of the command line to a value.
+# Parsers: from a word of the command line to a value.
 
 
 def explained(read: Callable[[str], _Value]) -> Callable[[str], _Value]:
-    """Return a reader whose ValueError reaches the user with its reason; argparse drops it."""
+    """Return a parser whose ValueError is shown to the user; argparse drops its text otherwise."""
 
     def read_word(word: str) -> _Value:
         try:
@@ -52,14 +52,14 @@ def explained(read: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 
 def reader_of(name: str) -> Callable[[str], Any]:
-    """Return what reads a knob's value from a word."""
+    """Return the parser of a knob's value."""
     if name.endswith("_bytes"):
         return explained(parse_bytes)
     return explained(parse_seconds) if name.endswith("_s") else type_of(name)
 
 
 def list_reader_of(name: str) -> Callable[[str], list[Any]]:
-    """Return what reads a knob's values from a word with commas; boxes have semicolons instead."""
+    """Return the parser of a comma-separated list of a knob's values; boxes use semicolons."""
     separator, plural_name = (";", "semicolons") if name == "focus_box" else (",", "commas")
     read = _BOOLEANS.__getitem__ if type_of(name) is bool else reader_of(name)
 
@@ -76,7 +76,7 @@ def list_reader_of(name: str) -> Callable[[str], list[Any]]:
 
 
 def whole_number(minimum: int, maximum: int = MAX_COUNT) -> Callable[[str], int]:
-    """Return what reads a whole number of a range."""
+    """Return the parser of a whole number within a range."""
 
     def read(word: str) -> int:
         if not (word.isascii() and word.isdigit() and minimum <= int(word) <= maximum):
@@ -89,7 +89,7 @@ def whole_number(minimum: int, maximum: int = MAX_COUNT) -> Callable[[str], int]
 
 
 def _number(word: str, maximum: float, needed: str) -> float:
-    """Read a number from 0 to a maximum."""
+    """Parse a number from 0 to a maximum."""
     try:
         value = float(word)
     except ValueError:
@@ -100,23 +100,27 @@ def _number(word: str, maximum: float, needed: str) -> float:
 
 
 def read_overlap(word: str) -> float:
-    """Read an overlap of two mattes, from 0 to 1."""
+    """Parse an overlap of two mattes, from 0 to 1."""
     return _number(word, 1, "a number from 0 to 1")
 
 
 def read_share(word: str) -> float:
-    """Read a percentage, with or without its sign, as a share: 25% is 0.25."""
+    """Parse a percentage, with or without a percent sign, as a share: 25% is 0.25."""
     needed = f"a percentage from 0 to {_MAX_PERCENT:,}, such as 25%,"
     return _number(word.removesuffix("%").rstrip(), _MAX_PERCENT, needed) / 100
 
 
 def _read_agreement(word: str) -> float:
-    """Read a minimum agreement."""
+    """Parse a minimum agreement."""
     return _number(word, 1, "a number from 0 to 1, or any,")
 
 
 def _read_memory(word: str) -> int:
-    """Read a peak that a worker could have; a number without its unit would be bytes."""
+    """Parse a memory budget of at least 1 MiB; a number without a unit counts as bytes.
+
+    Raises:
+        ValueError: it is smaller, or not a size.
+    """
     size = parse_bytes(word)
     if size < MIB:
         given = plural("{n} byte", "{n:,} bytes", n=size)
@@ -128,7 +132,11 @@ def _read_memory(word: str) -> int:
 
 
 def _read_time(word: str) -> float:
-    """Read a time that a run could take; a number without its unit would be seconds."""
+    """Parse a time budget above 0 with its unit.
+
+    Raises:
+        ValueError: it is 0, has no unit, or is not a time.
+    """
     time_s = parse_seconds(word)
     if not time_s or word[-1].isdigit():
         raise ValueError(
@@ -138,7 +146,7 @@ def _read_time(word: str) -> float:
 
 
 def _budget(read: Callable[[str], _Value]) -> Callable[[str], _Value | Lifted]:
-    """Return a reader that also accepts `any`, which lifts the budget."""
+    """Return a parser that also accepts `any`, which removes the budget."""
     return explained(lambda word: LIFTED if word.strip().lower() == ANY else read(word))
 
 
@@ -180,7 +188,7 @@ def add_ignore_history(parser: Parser) -> None:
 
 
 def add_cutting_flags(parser: Parser) -> None:
-    """Declare what the commands share that cut pictures out."""
+    """Declare the flags of the commands that cut out pictures."""
     add_preset(parser, "start from a preset; ")
     parser.add_argument(
         "--background",
@@ -228,7 +236,7 @@ def add_axes(parser: Parser) -> None:
 
 
 def add_budgets(parser: Parser, description: str | None = None) -> None:
-    """Declare what a setting may cost."""
+    """Declare the flags of the budgets."""
     budgets = parser.add_argument_group("budgets", description)
     rows = (
         ("memory", _read_memory, "SIZE", "peak, such as 520MiB or 545MB", ANY),
@@ -253,7 +261,7 @@ def add_budgets(parser: Parser, description: str | None = None) -> None:
     )
 
 
-# What the parsed flags ask for.
+# Values of the parsed flags.
 
 
 def given_knobs(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -264,10 +272,10 @@ def given_knobs(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def log_sizes(given: Mapping[str, Any]) -> None:
-    """Log how sizes were read, in bytes, since 300MB and 300M differ.
+    """Log parsed sizes in bytes, since 300MB and 300M differ.
 
     Args:
-        given: knobs by name, each with its value or, of a sweep, a list of values.
+        given: knobs by name, each with its value or, for a sweep, a list of values.
     """
     for name, value in given.items():
         if name.endswith("_bytes"):
@@ -276,10 +284,10 @@ def log_sizes(given: Mapping[str, Any]) -> None:
 
 
 def parse_settings(arguments: argparse.Namespace) -> tuple[Settings, tuple[Message, ...]]:
-    """Return the settings that the preset and the knobs' flags ask for, with their warnings.
+    """Return the settings requested by the preset and the knobs' flags, with their warnings.
 
     Raises:
-        SettingsError, PresetError: misuse.
+        SettingsError, PresetError: the arguments are invalid.
     """
     given = given_knobs(arguments)
     log_sizes(given)
@@ -296,11 +304,11 @@ def given_budgets(arguments: argparse.Namespace) -> list[str]:
 
 
 def parse_budgets(arguments: argparse.Namespace, start: Budgets | None = None) -> Budgets:
-    """Return the budgets that the flags ask for, and log how they were read.
+    """Return the budgets requested by the flags, and log their parsed values.
 
     Args:
         arguments: parsed, with the budgets' flags.
-        start: a sweep's own budgets, which apply where no flag is given; None: the defaults.
+        start: a sweep's own budgets, used for missing flags; None: the defaults.
     """
     start = start or Budgets()
     models = start.models if arguments.commercial is None else None
@@ -318,7 +326,7 @@ def parse_budgets(arguments: argparse.Namespace, start: Budgets | None = None) -
 
 
 def _given_or(given: _Value | Lifted | None, start: _Value | None) -> _Value | None:
-    """Return a budget's value: the flag's, None if it lifts it, the start's if it is not given."""
+    """Return a budget's value: that of the flag, None for `any`, or `start` without the flag."""
     if given is None:
         return start
     return None if given == LIFTED else given
@@ -327,10 +335,10 @@ def _given_or(given: _Value | Lifted | None, start: _Value | None) -> _Value | N
 def find_and_log(names: Sequence[str]) -> Found:
     """List the pictures of folders and those named one by one.
 
-    A file of a folder that has a picture's name but no picture's content is logged.
+    Files of a folder that have a picture's suffix but not its content are logged.
 
     Raises:
-        SettingsError: there are none, or a folder cannot be read.
+        SettingsError: there are no pictures, or a folder cannot be read.
     """
     found = find_images(names)
     for one in found.skipped:
@@ -343,11 +351,11 @@ def find_and_log(names: Sequence[str]) -> Found:
 
 
 def history_use(arguments: argparse.Namespace) -> HistoryUse:
-    """Return how earlier peaks on this machine are used."""
+    """Return how earlier peaks on this machine are used; see `KnownPeaks`."""
     return "ignored" if arguments.ignore_history else "own"
 
 
 def log_older_measurements() -> None:
-    """Set files of older versions aside before trials are measured, and log it."""
+    """Rename the files of older versions before trials are measured, and log this."""
     for text in set_older_aside(open_cache()[0]):
         log(f"warning: {text}")

@@ -1,10 +1,10 @@
-"""The command line's entry: parse, run one command, print its error, return the exit code.
+"""The entry point of the command line: parse, run a command, print errors, return the exit code.
 
 Exit codes: 0 done, 1 failed, 2 misuse, 124 timed out, 129 hung up (SIGHUP), 130 interrupted
-(SIGINT), 143 terminated (SIGTERM); of several, the first of 143, 130, 129, 124, 1.
+(SIGINT), 143 terminated (SIGTERM). If several apply, the first of 143, 130, 129, 124, 1.
 
-Python's own SIGINT handler, which prints a traceback, is replaced before anything is imported:
-`_signal`, unlike `signal`, is part of the interpreter.
+Python's own SIGINT handler, which prints a traceback, is replaced before other imports: `_signal`,
+unlike `signal`, is part of the interpreter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rembg_tuner.cli.exits import Stops
     from rembg_tuner.runtime.launching import EarlyWorker
 
-# Every command with its line in the help. Its module has `add_flags(parser)` and `run(arguments)`.
+# Every command with its help text. Its module has `add_flags(parser)` and `run(arguments)`.
 COMMANDS = {
     "cut": "cut pictures out, and print what each took",
     "presets": "list the presets and their measured figures",
@@ -49,10 +49,10 @@ def main(words: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
-        # There is nothing to clean up yet, and an exception would be raised inside an import.
+        # There is nothing to clean up yet, and an exception would be raised during an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if is_process:
-        gc.disable()  # during the imports it finds nothing, and takes a twentieth of the time
+        gc.disable()  # during the imports it finds nothing, and takes 5 % of the time
     from rembg_tuner.cli.early import launch_early
 
     try:
@@ -60,13 +60,13 @@ def main(words: Sequence[str] | None = None) -> int:
             return _main_within_limits(words, early)
     finally:
         if is_process:
-            _freeze(words)  # a search for cycles at the interpreter's end takes 15 ms
-        else:  # the process's own end needs no handler
+            _freeze(words)  # a search for cycles at exit takes 15 ms
+        else:  # the process ends, so its handler is not restored
             signal.signal(signal.SIGINT, before)
 
 
 def _main_within_limits(words: Sequence[str], early: EarlyWorker) -> int:
-    """Run the command line, and explain a shortage of address space in one sentence."""
+    """Run the command line, and explain a lack of address space in one sentence."""
     from rembg_tuner.settings.address_space import save_address_space, shortage
 
     save_address_space()
@@ -84,8 +84,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Create the parser of the command line.
 
     Args:
-        command: the one whose flags are declared, and whose module is imported; the others are
-            listed by name only, since their imports would slow its start.
+        command: the command whose module is imported and whose flags are declared; the others are
+            listed by name only, since their imports would slow down the start.
     """
     import argparse
     from importlib import import_module
@@ -94,7 +94,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     from rembg_tuner.base.escapes import escape_text
 
     class Parser(argparse.ArgumentParser):
-        """Escapes the user's words in the message of a misuse."""
+        """A parser that escapes the user's words in its error messages."""
 
         def error(self, message: str) -> None:  # type: ignore[override]  # it exits
             """Write usage and message, and exit with 2."""
@@ -120,7 +120,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def _main(words: Sequence[str], early: EarlyWorker) -> int:
-    """Parse, and run the command."""
+    """Parse the arguments, and run the command."""
     import contextlib
 
     from rembg_tuner.base.errors import OutputError
@@ -134,7 +134,7 @@ def _main(words: Sequence[str], early: EarlyWorker) -> int:
         return FAILED
     try:
         arguments = build_parser(next(iter(words), None)).parse_args(words)
-    except SystemExit:  # the help was written, perhaps to a reader that is gone
+    except SystemExit:  # the help was written, perhaps to a closed pipe
         try:
             with contextlib.suppress(BrokenPipeError):
                 flush()
@@ -144,7 +144,7 @@ def _main(words: Sequence[str], early: EarlyWorker) -> int:
         raise
     arguments.early = early
     if not gc.isenabled():
-        _freeze(words)  # imported objects stay, so they need not be searched
+        _freeze(words)  # imported objects stay alive, so they need not be searched
         gc.enable()
     with stoppable() as stops:
         code = _run(arguments, stops)
@@ -152,10 +152,10 @@ def _main(words: Sequence[str], early: EarlyWorker) -> int:
 
 
 def _freeze(words: Sequence[str]) -> None:
-    """Exclude all present objects from garbage collection, in the commands that start fast.
+    """Exclude all current objects from garbage collection, for the commands that start fast.
 
-    Others may load libraries, onnx among them, that write a report to standard error at the
-    interpreter's end if objects of theirs are left.
+    Other commands may load libraries, such as onnx, that print a report at exit if their objects
+    still exist.
     """
     from rembg_tuner.cli.early import COMMANDS as FAST_COMMANDS
 
@@ -164,7 +164,7 @@ def _freeze(words: Sequence[str]) -> None:
 
 
 def _min_address_space(words: Sequence[str]) -> int:
-    """Return the bytes of address space without which a command cannot work."""
+    """Return the minimum address space of a command, bytes."""
     from rembg_tuner.settings.address_space import QUANTIZE_MIN_BYTES, WORKER_MIN_BYTES
 
     command, *others = words or [""]
@@ -188,7 +188,7 @@ def _run(arguments: argparse.Namespace, stops: Stops) -> int:
     except KeyboardInterrupt as error:
         log(f"rembg-tuner: {stop_word(error)}")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output is gone
+    except BrokenPipeError:  # the reader of standard output has closed it
         return FAILED
     except Exception as error:
         if stops.number is not None:  # an import or a library replaced the signal's exception

@@ -1,4 +1,4 @@
-"""`models`: list, download, check, quantise, and measure the agreement of number formats."""
+"""`models`: list, download, check and quantise models, and measure their number formats."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the actions of `models`, and their flags."""
+    """Declare the actions of `models` and their flags."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     one = actions.add_parser("list", help="which there are, which are on disk, their licences")
     add_json(one)
@@ -62,7 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_and_pictures(parser: argparse.ArgumentParser) -> None:
-    """Declare the model and the user's pictures."""
+    """Declare the arguments for the model and the user's pictures."""
     parser.add_argument("name", metavar="NAME", help="a model, or a path to an .onnx file")
     parser.add_argument("--pictures", required=True, metavar="DIR", help="pictures of your kind")
 
@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    """List every model."""
+    """List all models."""
     rows = [
         {
             "name": entry.name,
@@ -133,7 +133,8 @@ def _list(arguments: argparse.Namespace) -> int:
             "no": "not for commercial use",
             "ask": "ask before commercial use",
         }[str(row["commercial"])]
-        int8 = f", int8 for {' and '.join(row['int8'])}" if row["int8"] else ""  # type: ignore[arg-type]  # a list of names
+        # row["int8"] is a list of names.
+        int8 = f", int8 for {' and '.join(row['int8'])}" if row["int8"] else ""  # type: ignore[arg-type]
         emit(f"{row['name']:22} {state}{int8} · {row['side']} px · {row['licence']}, {commercial}")
         emit(f"{'':22} {row['good_for']}")
     emit("rembg's others, which do not run here")
@@ -144,7 +145,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    """Download models, one after another; one that fails does not stop the others."""
+    """Download models one after another; after a failure, continue with the next."""
     is_whole = True
     for name in arguments.names:
         try:
@@ -182,7 +183,7 @@ def _get_one(entry: CatalogueEntry) -> None:
 
 
 def _own_name(name: str) -> str:
-    """Return a model's own name, and log an alias."""
+    """Return the main name of a model, and log an alias."""
     own = MODEL_ALIASES.get(name, name)
     if own != name:
         log(f"model {name} is another name for {own}")
@@ -204,7 +205,7 @@ def _int8_forms(name: str) -> list[str]:
 
 
 def _check_file(name: str, int8_for: str | None) -> bool:
-    """Check one file, print the result, and return whether the file is right."""
+    """Check one file, print the result, and return whether the file is valid."""
     called = name if int8_for is None else f"{name} int8 for {int8_for}"
     try:
         spec = find_model(name, int8_for=int8_for)
@@ -217,7 +218,7 @@ def _check_file(name: str, int8_for: str | None) -> bool:
 
 
 def _checked_text(spec: ModelSpec) -> Message:
-    """Return which checksum a file has, or why it was not checked."""
+    """Return which checksum a file matches, or why it was not checked."""
     if spec.checksums:
         return Message("right, checked by {algorithm}", algorithm=next(iter(spec.checksums)))
     entry = read_catalogue().get(spec.name)
@@ -230,7 +231,7 @@ def _checked_text(spec: ModelSpec) -> Message:
 
 
 def _quantize(arguments: argparse.Namespace) -> int:
-    """Make a model's int8 form."""
+    """Make the int8 form of a model."""
     from rembg_tuner.quantization.make import quantize_model
     from rembg_tuner.quantization.search import Target
 
@@ -280,7 +281,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
 
 
 def _is_used(model: ModelSpec, made: QuantizedModel, engine: str) -> bool:
-    """Return whether the new form is the one that `--precision int8` finds."""
+    """Return whether `--precision int8` uses the new form."""
     try:
         found = find_model(model.name, int8_for=engine)
     except ModelError:
@@ -289,7 +290,7 @@ def _is_used(model: ModelSpec, made: QuantizedModel, engine: str) -> bool:
 
 
 def _print_made(made: QuantizedModel, engine: str) -> None:
-    """Print the int8 form's agreement, and what each part costs."""
+    """Print the agreement of an int8 form, and the cost of each part."""
     emit(f"{made.path} ({format_bytes(made.path.stat().st_size)}), for engine {engine}")
     emit(
         f"  agreement with fp32: IoU {made.agreement.iou:.3f}, mean difference"
@@ -307,7 +308,7 @@ def _print_made(made: QuantizedModel, engine: str) -> None:
 
 
 def _agreement(arguments: argparse.Namespace) -> int:
-    """Measure how a model's number formats agree with fp32 here, and keep it for precision auto."""
+    """Measure the agreement of a model's formats with fp32, and store it for precision auto."""
     from rembg_tuner.quantization.formats import measure_formats
 
     model = _own_name(arguments.name)

@@ -1,4 +1,4 @@
-"""`recommend`: choose among the trials of a measured sweep; the same text ends a sweep."""
+"""`recommend`: choose among the trials of a sweep; `sweep` prints the same text at its end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.recommend import Recommendation
     from rembg_tuner.tuning.trials import Trial
 
-_MAX_ROWS = 12  # of the table; the report has all
+_MAX_ROWS = 12  # of the table; the report contains all trials
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Recommend under these budgets; nothing is measured."""
+    """Recommend a setting under these budgets, without measuring."""
     folder = Path(arguments.folder)
     summary = read_sweep_folder(folder)
     log_missing_trials(summary, folder)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def log_missing_trials(summary: SweepRecord, folder: Path) -> None:
-    """Log which trials of a sweep are not done, or were measured with other weights."""
+    """Log how many trials of a sweep are missing, or were measured with other weights."""
     done, planned = len(summary.trials), summary.planned
     if planned is not None and done < planned:
         log(
@@ -69,7 +69,7 @@ def log_missing_trials(summary: SweepRecord, folder: Path) -> None:
 
 
 def count_text(count: int) -> Message:
-    """Return how many trials there are."""
+    """Return the number of trials as text."""
     return plural("{n} trial", "{n:,} trials", n=count)
 
 
@@ -79,11 +79,11 @@ def print_recommendation(
     """Print the table of the best trials, the recommendation, and the next commands.
 
     Args:
-        found: of the trials.
-        trials: of the sweep.
-        budgets: under which it was found.
-        folder: of the sweep.
-        own: budgets of the sweep, which the next commands use where no flag differs.
+        found: the recommendation.
+        trials: the trials of the sweep.
+        budgets: the budgets of the recommendation.
+        folder: the folder of the sweep.
+        own: the sweep's own budgets, which the next commands use without flags.
     """
     names = differing_knobs([t.settings for t in trials])
     _print_table(found, trials, names)
@@ -108,7 +108,7 @@ def print_recommendation(
 
 
 def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str]) -> None:
-    """Print the fastest trials, and the recommended or nearest one wherever it is."""
+    """Print the fastest trials, and the recommended or nearest one in any case."""
     measured = sorted((t for t in trials if t.is_measured), key=lambda t: t.time_s or 0)
     pick = found.chosen or found.nearest
     shown = measured[:_MAX_ROWS] + [t for t in measured[_MAX_ROWS:] if t is pick]
@@ -123,7 +123,7 @@ def _print_table(found: Recommendation, trials: list[Trial], names: Sequence[str
 
 
 def _figures(trial: Trial) -> str:
-    """Return a trial's figures in the table's columns."""
+    """Return a trial's figures as columns of the table."""
     agreement = "-" if trial.agreement is None else f"{trial.agreement:.3f}"
     return f"{format_seconds(trial.time_s):>9}  {format_bytes(trial.peak_bytes):>9}  {agreement:>6}"
 
@@ -136,7 +136,7 @@ def busy_mark(trial: Trial) -> str:
 def _print_nothing_fits(
     found: Recommendation, budgets: Budgets, folder: Path, own: Budgets
 ) -> None:
-    """Print that nothing fits, which setting is nearest, and what to do."""
+    """Print that all trials miss the budgets, which one is nearest, and what to do."""
     emit(f"nothing fits: {found.why}")
     if found.nearest is None:
         return
@@ -152,31 +152,31 @@ def resume_command(folder: Path) -> str:
 
 
 def _export_command(folder: Path, *flags: str) -> str:
-    """Return the command that exports a sweep's setting."""
+    """Return the command that exports a setting of a sweep."""
     return shlex.join(["rembg-tuner", "export", str(folder), "--to", "compose", *flags])
 
 
 def lifting_command(trial: Trial, budgets: Budgets, folder: Path, own: Budgets) -> str:
-    """Return the command that lifts the budgets that a trial misses, and keeps the others."""
+    """Return the command that removes the budgets that a trial misses, and keeps the others."""
     kept = _flags_of(budgets, own, without=budgets.missed(trial))
     lifted = lifting_flags(trial, budgets)
     return shlex.join(["rembg-tuner", "recommend", str(folder), *kept, *lifted])
 
 
 def lifting_flags(trial: Trial, budgets: Budgets) -> list[str]:
-    """Return the flags that lift the budgets that a trial misses."""
+    """Return the flags that remove the budgets that a trial misses."""
     return [word for name in budgets.missed(trial) for word in (BUDGET_FLAGS[name], ANY)]
 
 
 def _flags_of(budgets: Budgets, own: Budgets, without: Sequence[str] = ()) -> list[str]:
-    """Return the flags that turn a sweep's own budgets into others.
+    """Return the flags that change a sweep's own budgets to others.
 
     Args:
-        budgets: the result.
-        own: of the sweep.
-        without: memory, time or agreement, whose flags are left out.
+        budgets: the new budgets.
+        own: the sweep's own budgets.
+        without: memory, time or agreement, whose flags are omitted.
     """
-    exact = {  # as the flags read them, without rounding
+    exact = {  # in the format of the flags, without rounding
         "memory": (budgets.max_memory_bytes, own.max_memory_bytes, "{}B"),
         "time": (budgets.max_time_s, own.max_time_s, "{:.9f}s"),
         "agreement": (budgets.min_agreement, own.min_agreement, "{!r}"),
@@ -193,9 +193,9 @@ def _flags_of(budgets: Budgets, own: Budgets, without: Sequence[str] = ()) -> li
 
 
 def cut_command(settings: Settings) -> str:
-    """Return the command that cuts a picture out with a setting.
+    """Return the command that cuts out a picture with a setting.
 
-    It names model and engine always, other knobs where they differ from the default.
+    It always contains model and engine; other knobs if they differ from the default.
     """
     words = ["rembg-tuner", "cut", "PICTURE"]
     named = {"model": settings.model, "engine": settings.engine}

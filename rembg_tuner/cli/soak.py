@@ -1,4 +1,4 @@
-"""`soak`: the stress test, many runs in one worker, and the memory that it retains."""
+"""`soak`: run the stress test, many runs in one worker, and print the growth of its memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     for text in warnings:
         log(f"note: {text}")
     if arguments.output is not None:
-        write_files(Path(arguments.output), {})  # fails before an hour's runs, not after
+        write_files(Path(arguments.output), {})  # raises an error before the runs, not after them
     pictures = [Path(name) for name in find_and_log(arguments.images).images]
 
     with noting_stops() as stopped, show_progress(arguments.runs, "runs") as advance:

@@ -1,6 +1,6 @@
-"""One picture from standard input, one cut-out to standard output, through a temporary folder.
+"""Read a picture from standard input, and write a cut-out to standard output.
 
-A picture travels as a path, since the worker reads it twice and the libraries seek in it.
+Both use a temporary folder, because the worker reads a picture twice and the libraries seek in it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 STANDARD = "-"
 STREAM_FORMATS = tuple(suffix.removeprefix(".") for suffix in OUTPUT_SUFFIXES)
-MAX_INPUT_BYTES = 2 * 2**30  # the largest uncompressed TIFF that is accepted
+MAX_INPUT_BYTES = 2 * 2**30  # the largest accepted uncompressed TIFF
 _PIECE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
-    """The paths that a command line's words mean.
+    """The paths for the arguments of a command line.
 
     Attributes:
-        images: paths of the pictures; standard input's is a temporary file.
-        output: as -o; standard output's is a temporary file.
-        names: how messages name each temporary file, by its path.
+        images: paths of the pictures; that of standard input is a temporary file.
+        output: the value of -o; for standard output, a temporary file.
+        names: the name of each temporary file in messages, by its path.
     """
 
     images: list[str]
@@ -44,11 +44,11 @@ class Streams:
 
     @property
     def is_written(self) -> bool:
-        """Whether the cut-out goes to standard output, so that nothing else may."""
+        """Whether the cut-out goes to standard output, so that other output must not."""
         return self._cutout is not None
 
     def named(self, run: Result | Failure) -> Result | Failure:
-        """Return a run with `-` for a stream's temporary file."""
+        """Return a run in which temporary files of streams are named `-`."""
         if not self.names:
             return run
         picture = STANDARD if Path(run.input) in self.names else run.input
@@ -76,15 +76,15 @@ def open_streams(
     """Read standard input if it is named; the temporary folder is deleted when the block ends.
 
     Args:
-        images: as the command line names them; `-`: standard input.
-        output: as -o; `-`, or None with standard input: standard output.
+        images: the arguments of the command line; `-`: standard input.
+        output: the value of -o; `-`, or None with standard input: standard output.
         suffix: of STREAM_FORMATS, for standard output only; None: the default.
         is_json: whether a JSON document goes to standard output.
 
     Raises:
-        SettingsError: a stream cannot be used as asked.
+        SettingsError: a stream cannot be used as requested.
         PictureError: standard input cannot be read, or is too large.
-        OutputError: there is no room for it.
+        OutputError: a temporary file cannot be written.
     """
     is_read = STANDARD in images
     is_written = output == STANDARD or (is_read and output is None)
@@ -110,7 +110,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """Create a temporary folder.
 
     Raises:
-        OutputError: there is no room for it.
+        OutputError: it cannot be created.
     """
     try:
         return tempfile.TemporaryDirectory(prefix="rembg-tuner-cut-")
@@ -127,10 +127,10 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 def _check(
     images: Sequence[str], *, is_read: bool, is_written: bool, suffix: str | None, is_json: bool
 ) -> None:
-    """Check that the streams can be what they are asked to be.
+    """Check that the streams can be used as requested.
 
     Raises:
-        SettingsError: with what to do instead.
+        SettingsError: lists the problems, with what to do instead.
     """
     read_from = _state(sys.stdin) if is_read else None
     written_to = _state(sys.stdout) if is_written and not is_json else None
@@ -178,7 +178,7 @@ def _check(
 
 
 def _state(stream: IO[str] | None) -> str | None:
-    """Return why a standard stream cannot carry a picture; None: it can."""
+    """Return why a standard stream cannot be used for a picture; None: it can."""
     if stream is None:
         return "closed"
     return "terminal" if stream.isatty() else None
@@ -187,7 +187,7 @@ def _state(stream: IO[str] | None) -> str | None:
 def _read_input(target: Path) -> None:
     """Copy standard input to a file.
 
-    Reading ends where the beginning is not a picture's, and the run fails with the reason.
+    If its beginning is not a picture's, reading stops, and the run fails with the reason.
 
     Raises:
         PictureError: it cannot be read, or is too large.
@@ -221,7 +221,7 @@ def _read_input(target: Path) -> None:
 
 
 def _read_piece() -> bytes:
-    """Read a piece of standard input; empty: its end.
+    """Read a piece of standard input; empty: end of file.
 
     Raises:
         PictureError: it cannot be read.
@@ -235,7 +235,7 @@ def _read_piece() -> bytes:
 
 
 def _begins_as_picture(path: Path) -> bool:
-    """Return whether a file's first bytes are those of a format that is read."""
+    """Return whether a file begins with the first bytes of a supported format."""
     try:
         sniff(path)
     except PictureError:

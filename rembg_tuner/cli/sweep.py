@@ -120,19 +120,19 @@ def _add_numbers(parser: argparse.ArgumentParser) -> None:
             "workers in which the best are measured again at the end, the recommended one first;"
             f" 0: none; default: {CONFIRMING}",
         ),
-        # up to the largest seed that numpy accepts, which the guided search uses
+        # the maximum is the largest seed of numpy, which the guided search uses
         ("--seed", whole_number(0, 2**32 - 1), "of the order of trials; default: 0"),
     ):
         parser.add_argument(flag, type=read, metavar="N", help=summary)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sweep, recommend, report. Ctrl-C keeps the finished trials, and --resume continues."""
+    """Sweep, recommend and report. Ctrl-C keeps the finished trials, and --resume continues."""
     plan, folder = plan_of_flags(arguments), Path(arguments.output)
     for text in plan.left_out():
         log(f"left out: {text}")
     log(str(_announce(plan, is_resumed=arguments.resume)))
-    if busy := busy_warning(OwnLoad()):  # no worker of ours runs yet
+    if busy := busy_warning(OwnLoad()):  # before our own workers start
         log(f"warning: {busy}")
     log_older_measurements()
     with lock_folder(folder), Comparer() as comparer:
@@ -165,7 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measure(sweep: Sweep, plan: Plan, folder: Path) -> bool:
-    """Run all trials, and the best again; return whether that was interrupted."""
+    """Run all trials, and the best settings again; return whether this was interrupted."""
     names = differing_knobs(plan.grid())
     with show_progress(plan.count(), "trials") as advance:
 
@@ -186,7 +186,7 @@ def _measure(sweep: Sweep, plan: Plan, folder: Path) -> bool:
 
 
 def _announce(plan: Plan, *, is_resumed: bool) -> Message:
-    """Return how many trials are planned, and about how long a new sweep takes."""
+    """Return the number of planned trials, and for a new sweep its approximate duration."""
     how = (
         Message("all of them, in random order")
         if plan.trials is None
@@ -216,7 +216,7 @@ def _announce(plan: Plan, *, is_resumed: bool) -> Message:
 
 
 def _announce_rest(sweep: Sweep) -> Message:
-    """Return how many trials of a resumed sweep are done, and about how long the rest takes."""
+    """Return the number of completed trials of a resumed sweep, and the estimated time left."""
     left_s = sweep.progress(0.0).left_s
     rest = Message("nothing is left")
     if any(left_s):
@@ -250,9 +250,9 @@ def _log_trial(names: Sequence[str], progress: SweepProgress) -> None:
 
 
 def _keep_preset_figures(trials: Sequence[Trial]) -> None:
-    """Keep the figures of presets among a sweep's settings, if the machine was not busy.
+    """Store the figures of presets among a sweep's settings, if the machine was not busy.
 
-    What cannot be kept is logged.
+    Figures that cannot be stored are logged.
     """
     machine, keys = read_machine(), set()
     for preset in read_presets().values():
@@ -280,7 +280,7 @@ def _keep_preset_figures(trials: Sequence[Trial]) -> None:
 
 
 def _identity(settings: Settings, machine: Machine) -> tuple[str, int]:
-    """Return what two equal settings share.
+    """Return the identity of a setting: two equal settings have the same.
 
     Raises:
         ModelError, OSError: the model's file is missing.

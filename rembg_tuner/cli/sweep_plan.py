@@ -1,4 +1,4 @@
-"""What `sweep` measures: a new plan from its flags, or the plan of the folder to resume."""
+"""The plan of `sweep`: a new plan from its flags, or the plan of the folder to resume."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    Contradiction = tuple[Message, Message]  # what a flag says, and what the plan has
+    Contradiction = tuple[Message, Message]  # the value of a flag, and that of the plan
 
 
 def plan_of_flags(arguments: argparse.Namespace) -> Plan:
-    """Return the plan that the arguments ask for.
+    """Return the plan requested by the arguments.
 
-    With --resume it is the plan of the folder in -o: budgets, --confirm and more --trials may be
-    given again, and any other flag must agree with the plan.
+    With --resume it is the plan of the folder in -o. Budgets, --confirm and more --trials may be
+    given again; all other flags must agree with the plan.
 
     Raises:
         SettingsError: no picture is named, or a flag contradicts the plan.
@@ -78,7 +78,7 @@ def _no_pictures(folder: Path, *, is_resumed: bool) -> SettingsError:
 
 
 def _base_of(preset: str | None) -> Settings:
-    """Return the knobs that are not an axis, and log what the preset loses on this machine."""
+    """Return the knobs that are not an axis, and log what a preset loses on this machine."""
     if preset is None:
         return Settings()
     base, warnings = requested_settings(find_preset(preset), {}, read_machine())
@@ -91,7 +91,7 @@ def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
     """Return a folder's plan, with the flags that may be given again.
 
     Raises:
-        SettingsError: with every flag that contradicts it.
+        SettingsError: lists every flag that contradicts the plan.
     """
     contradictions = [
         *_contradicting_values(arguments, there),
@@ -120,7 +120,7 @@ def _resumed(arguments: argparse.Namespace, there: Plan, file: Path) -> Plan:
 
 
 def _contradicting_values(arguments: argparse.Namespace, there: Plan) -> list[Contradiction]:
-    """List the flags, axes left out, that differ from the plan."""
+    """List the flags, except axes, that differ from the plan."""
     trials = there.trials if arguments.trials is None else arguments.trials
     is_fewer = trials is not None and (there.trials is None or trials < there.trials)
     rows = [
@@ -211,13 +211,13 @@ def _contradicting_preset(arguments: argparse.Namespace, there: Plan) -> list[Co
 
 
 def _absolute(reference: str) -> str:
-    """Return a reference's absolute path, or its name where it is not a path."""
+    """Return a reference's absolute path; a reference that is not a path is returned unchanged."""
     path = Path(reference)
     return str(path.absolute()) if reference and path.exists() else reference
 
 
 def _first_names(paths: Sequence[Path]) -> Message:
-    """Return the first three pictures' names."""
+    """Return the names of the first three pictures, and the number of the others."""
     named = join_parts(paths[:3])
     if len(paths) <= 3:
         return Message("{paths}", paths=named)
@@ -225,7 +225,7 @@ def _first_names(paths: Sequence[Path]) -> Message:
 
 
 def _words(values: Sequence[object]) -> str:
-    """Return values as their flag takes them."""
+    """Return values in the format of their flag."""
     return ",".join(
         {True: "on", False: "off"}[one] if isinstance(one, bool) else str(one) for one in values
     )

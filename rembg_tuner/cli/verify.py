@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> VerificationRequest:
-    """Return what the arguments ask for."""
+    """Return the request for the arguments."""
     time, peak, defaults = arguments.time_range, arguments.peak_range, Ranges()
     file = Path(arguments.preset)
     images = find_and_log(arguments.images).images if arguments.images else []
@@ -140,7 +140,7 @@ def _presets(name: str) -> list[Preset]:
     """Return a preset by its name, or all presets of a file.
 
     Raises:
-        PresetError: there is none, or the file cannot be read.
+        PresetError: the preset is unknown, or the file cannot be read.
     """
     known = read_presets()
     if name in known:
@@ -160,7 +160,7 @@ def _presets(name: str) -> list[Preset]:
 
 
 def _describe(found: Verification) -> list[str]:
-    """Describe a verification in lines."""
+    """Return the lines that describe a verification."""
     record, measured = found.record, found.preset.measured or {}
     width = max(len("warning"), *(len(_WORDS[check.what]) for check in found.checks))
     lines = [
@@ -191,7 +191,8 @@ def _check_text(check: Check) -> str:
             f" {check.limit:g}: {state}"
         )
     write = format_bytes if check.what == "peak" else format_seconds
-    now, then = write(check.measured), write(check.recorded)  # type: ignore[arg-type]  # bytes are whole
+    # Figures in bytes are integers.
+    now, then = write(check.measured), write(check.recorded)  # type: ignore[arg-type]
     limit = "" if check.limit is None else f", at most {write(check.limit)}"  # type: ignore[arg-type]
     return f"{now}, recorded {then}{limit}: {state}"
 
