@@ -167,7 +167,7 @@ def _dockerfile_text(request: ExportRequest) -> tuple[str, list[Message]]:
             )
         )
     measured = request.measured and replace(request.measured, pictures=())  # not in an image
-    preset = json.dumps({request.name: preset_entry(settings, measured)})  # JSON is YAML in 1 line
+    preset = json.dumps({request.name: preset_entry(settings, measured)})  # valid YAML, on one line
     model = settings.model
     text = _DOCKERFILE.substitute(
         extra=settings.engine_spec.image_install,

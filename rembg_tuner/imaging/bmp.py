@@ -282,7 +282,7 @@ def _unpack(lines: Lines, bits: int, width: int) -> Lines:
 
 
 def _channel(values: npt.NDArray[np.unsignedinteger], mask: int) -> Lines:
-    """Extract a channel from whole pixels and scale it to 0 to 255; a mask of 0 gives 0."""
+    """Extract a channel from whole pixels and scale it to [0, 255]; a mask of 0 gives 0."""
     channel: Lines
     if not mask:
         return np.zeros(values.shape, np.uint8)

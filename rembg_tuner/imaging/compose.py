@@ -79,7 +79,7 @@ def whole_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
 def picture_bytes(header: PictureHeader, max_side: int, output: Path) -> int:
     """Return the estimated part of a run's peak memory that is due to its picture, bytes.
 
-    It includes pictures processed whole and in strips. The estimate is rather too high.
+    It covers processing whole and in strips, and tends to be too high.
     """
     strips = max(header.width, *header.scaled(max_side)) * _STRIP_BYTES_PER_PX
     return int(whole_bytes(header, max_side, output) * _WHOLE_MARGIN) + strips

@@ -172,7 +172,10 @@ def _open_rgb(header: PictureHeader, *, width: int = 0, height: int = 0) -> pyvi
 
 
 def _load_shrunk(header: PictureHeader, *, width: int, height: int) -> pyvips.Image:
-    """Open a picture at twice the requested sides or more, shrunk by its decoder if it can."""
+    """Open a picture, shrunk by its decoder if it can.
+
+    The factor left for Lanczos is at least that in `_JPEG_SHRINKS`, or `_WEBP_SHRINK_LEFT`.
+    """
     full_w, full_h = header.width, header.height
     if header.orientation in SIDEWAYS:
         full_w, full_h = full_h, full_w

@@ -148,10 +148,10 @@ def find_left_out(
 
     The loss that a part of the network causes is measured with only this part in int8. With all
     others in int8 too, the effect of one part is not visible if two parts each spoil the matte.
-    The search first puts each stretch of the graph alone into int8, then each convolution of the
-    worst stretches. It then leaves out the worst convolutions, one more at a time, until the target
-    is met. The graph's last convolution is always left out first: no later operator corrects its
-    error, and it takes little time in floats.
+    The search first puts each stretch (a number of consecutive convolutions) alone into int8, then
+    each convolution of the worst stretches. It then leaves out the worst convolutions, one more at
+    a time, until the target is met. The graph's last convolution is always left out first: no later
+    operator corrects its error, and it takes little time in floats.
 
     Args:
         convolutions: names, in execution order.
