@@ -1,8 +1,9 @@
-# The page as an image: slim, no root, nothing fetched when it runs.
+# The image of the page: slim, without root, without downloads at run time.
 #   docker build -t rembg-tuner . && docker run --rm -p 7860:7860 rembg-tuner
 FROM python:3.11-slim
 
-# A Space runs its containers as user 1000; numba and OpenVINO keep their compiled code below HOME.
+# Hugging Face Spaces runs containers as user 1000; numba and OpenVINO cache compiled code below
+# HOME.
 RUN useradd --create-home --uid 1000 user
 USER user
 ENV HOME=/home/user \
@@ -16,8 +17,9 @@ COPY --chown=user requirements.txt .
 RUN pip install --user -r requirements.txt
 
 COPY --chown=user . .
-# The model is in the tree. Two runs warm what would otherwise make the first visitor wait: OpenVINO's
-# compiled model, and the code that numba compiles for most of a minute at rembg's first import.
+# The model is in the repository. Two runs fill the caches, so that the first visitor does not wait
+# for the compilation of OpenVINO's model, and of numba's code, which takes most of a minute at the
+# first import of rembg.
 RUN python -m rembg_tuner cut examples/astronaut.png -o /tmp/warm.png \
  && python -m rembg_tuner cut examples/astronaut.png --preset article-light -o /tmp/warm.png \
  && rm /tmp/warm.png

@@ -1,9 +1,9 @@
-# make test, make run and make bench each make .venv first, and again when the requirements change.
+# make test, make run and make bench create .venv first, and update it when the requirements change.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Without compiled modules each of the hundreds of processes that the tests start compiles them again.
+# The tests start hundreds of processes, which would compile all modules again without .pyc files.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: test test-all run bench check words clean
@@ -16,14 +16,14 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	# It asks for PyTorch, and needs none of it to convert an ONNX file.
+	# --no-deps: pnnx requires PyTorch, but does not use it to convert an ONNX file.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pnnx==20261020
 	touch $@
 
 run: $(VENV)/.run
 	$(BIN)/python app.py --downloads $(ARGUMENTS)
 
-# Two tests at a time; then those that measure, one at a time.
+# Run two tests at a time, then the tests that measure one at a time.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "not slow and alone"
@@ -41,7 +41,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
-# The page's catalogues, in step with what the source says.
+# Update the page's catalogues from the texts in the source.
 words: $(VENV)/.dev
 	$(BIN)/python tools/words.py
 

@@ -1,4 +1,4 @@
-// Arrow keys, Home and End choose within a group of buttons that are radios, as in a group of inputs.
+// Arrow keys, Home and End choose within a group of buttons with role=radio, as for radio inputs.
 document.addEventListener("keydown", (event) => {
   const radio = event.target.closest?.("[role=radio]");
   const group = radio?.closest("[role=radiogroup]");
@@ -15,7 +15,8 @@ document.addEventListener("keydown", (event) => {
   radios[next].focus();
   radios[next].click();
 });
-// Gradio names each radio apart. One name for each group makes the browser treat it as one: arrow keys, one tab stop.
+// Gradio gives each radio input another name. With one name per group, the browser supports the
+// arrow keys and a single tab stop.
 const nameRadios = () => {
   for (const radio of document.querySelectorAll("fieldset[id] input[type=radio]")) {
     const name = `rt-${radio.closest("fieldset").id}`;
@@ -25,13 +26,14 @@ const nameRadios = () => {
     radio.checked = checked;
   }
 };
-// A choice that is not possible here has an invisible mark in its label, which says why; it is greyed.
+// A choice that is not possible on this machine has an invisible mark in its label; it is greyed
+// out.
 const ABSENT = "\u2060";
 const greyAbsent = () => {
   for (const choice of document.querySelectorAll("[role=option], .rt-chips label, .rt-knob label")) {
     const isAbsent = choice.textContent.includes(ABSENT);
     choice.classList.toggle("rt-lacking", isAbsent);
-    if (!choice.closest("#preset, #compared")) continue; // others can be chosen, and the page says how to get them
+    if (!choice.closest("#preset, #compared")) continue; // other choices stay enabled: the page then explains how to install them
     const told = choice.querySelector("input") ?? choice;
     if (isAbsent) told.setAttribute("aria-disabled", "true");
     else told.removeAttribute("aria-disabled");
@@ -39,7 +41,7 @@ const greyAbsent = () => {
 };
 document.addEventListener("click", (event) => {
   const box = event.target.closest?.("#compared label.rt-lacking")?.querySelector("input");
-  if (box && box.checked === (event.target === box)) event.preventDefault(); // it can be unchecked only
+  if (box && box.checked === (event.target === box)) event.preventDefault(); // it can only be unchecked
 }, true);
 new MutationObserver(() => { nameRadios(); greyAbsent(); }).observe(document.documentElement, {
   childList: true, characterData: true, subtree: true, attributeFilter: ["name"],

@@ -1,4 +1,4 @@
-// Files: what cannot be taken is told next to its field. Gradio's own messages are toasts in English.
+// Files: refusals are shown next to the field. Gradio itself shows toasts in English.
 const fieldOf = (target) => target.closest?.(".block") ?? target;
 const refuse = (target, text) => {
   const block = fieldOf(target);
@@ -19,7 +19,8 @@ const isTooLarge = (file, target) => {
   refuse(target, found ? text.replace("{name}", () => file.name).replace("{limit}", limit) : "");
   return found;
 };
-// The server tells by its bytes what a file is; the browser's guess by its name must not stop it.
+// The server detects the format from the content; a wrong type from the file name must not block
+// the upload.
 const asPicture = (file) =>
   file.type.startsWith("image/") ? file : new File([file], file.name, { type: "image/unknown" });
 const give = (field, file) => {
@@ -48,7 +49,7 @@ document.addEventListener("change", (event) => {
     give(field, files[0]);
   }
 }, true);
-// A picture dropped on the one that is there, or pasted anywhere on the page, takes its place.
+// A picture that is dropped on the current one, or pasted anywhere on the page, replaces it.
 document.addEventListener("dragover", (event) => {
   if (event.target.closest?.("#picture")) event.preventDefault();
 });

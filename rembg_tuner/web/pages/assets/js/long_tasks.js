@@ -1,8 +1,8 @@
-// What a comparison and a sweep do in the browser: points by mouse and keyboard, the wipe, the zoom that
-// moves together, the picture of the plot. `element` is the part that the server draws anew.
+// The comparison and the sweep in the browser: points by mouse and keyboard, the wipe, the
+// synchronised zoom, the PNG file of the plot. `element` is the part that the server redraws.
 followPoints(element, (point) => point.dataset.thumb);
 const CHOICES = "[data-trial],[data-use]";
-// A part that is drawn anew loses the focus of what was pressed in it; it is given back.
+// Redrawing a part loses the focus of the pressed element; it is restored.
 let chosenLast = null;
 new MutationObserver(() => {
   if (!chosenLast || document.activeElement !== document.body) return;
@@ -76,7 +76,7 @@ element.addEventListener("input", (event) => {
   }
 });
 
-// The place under the pointer is what every cut-out shows; a finger, a mouse or the arrow keys move them all.
+// All cut-outs show the same place: the one under the pointer, moved by touch, mouse or arrow keys.
 let place = { x: 50, y: 50 };
 function look(x, y) {
   place = { x: Math.min(100, Math.max(0, x)), y: Math.min(100, Math.max(0, y)) };
@@ -86,7 +86,7 @@ function look(x, y) {
 }
 element.addEventListener("pointermove", (event) => {
   const seen = event.target.closest(".rt-loupe, .rt-pair-stage");
-  if (!seen || (event.buttons && seen.matches(".rt-pair-stage"))) return; // the wipe is being drawn
+  if (!seen || (event.buttons && seen.matches(".rt-pair-stage"))) return; // the wipe is being dragged
   const box = seen.getBoundingClientRect();
   look(((event.clientX - box.left) / box.width) * 100, ((event.clientY - box.top) / box.height) * 100);
 });

@@ -1,10 +1,9 @@
-// What every part of the page shares: words in the page's language, addresses below the page's root,
-// and the two keys. `__WORDS__` and `__LIMIT__` are filled in by the server.
+// Functions that all parts of the page share. The server fills in the texts and the upload limit.
 window.rembgTuner = {
   all: __WORDS__,
   limit: __LIMIT__,
-  example: "", // pressed, and not yet the picture
-  form: [], // before the preset that was chosen last
+  example: "", // pressed, but not yet the picture
+  form: [], // its values before the last choice of a preset
   words() {
     return this.all[this.language()];
   },
@@ -18,7 +17,7 @@ window.rembgTuner = {
     const base = (window.gradio_config?.root ?? window.location.origin).replace(/\/$/, "");
     return `${base}/${path}`;
   },
-  // Checks one of the buttons that are the radios of a group: it is the group's only tab stop.
+  // Checks one button of a group with role=radio; it is the only tab stop of the group.
   check(radios, chosen) {
     const stop = chosen ?? radios[0];
     for (const radio of radios) {
@@ -26,8 +25,8 @@ window.rembgTuner = {
       radio.tabIndex = radio === stop ? 0 : -1;
     }
   },
-  // The tab's token, by which its visit is found again after a reload: 128 random bits, for this tab only.
-  // A duplicated tab has a copy of the storage, but no mark that its page was left: it begins a visit of its own.
+  // The token of the tab, 128 random bits, with which a reloaded page finds its visit. A duplicated
+  // tab copies the storage, but not the mark that the page was left, so it starts a new visit.
   tab() {
     return { ...this.visit(), masks: CSS.supports("mask-mode", "alpha") };
   },
@@ -45,10 +44,10 @@ window.rembgTuner = {
       sessionStorage.removeItem("rembg-tuner.runs");
       return { token, hadRuns };
     } catch {
-      return {}; // a browser without storage: nothing is kept over a reload
+      return {}; // without storage, a visit cannot be resumed after a reload
     }
   },
-  // Fills the form in from a preset; the server may refuse the preset, which brings the form back.
+  // Fills the form in from a preset. If the server refuses the preset, `settle` restores the form.
   fill(values, now) {
     this.form = now;
     return values;
@@ -56,8 +55,8 @@ window.rembgTuner = {
   settle(preset, filled, now) {
     return [preset, ...(preset === filled ? now : this.form)];
   },
-  // What the viewer shows of an upload until the server has checked it. The previous run's figures are hidden at
-  // once; the server's answer, which may take a while, replaces them.
+  // Returns the viewer's value for an upload that the server has not checked yet. The figures of
+  // the previous run are hidden immediately, since the answer of the server can take some time.
   uploaded(picture) {
     if (!picture?.path) return null;
     const result = document.querySelector("#result .rt-result:not([data-state=running], [data-state=waiting])");

@@ -1,12 +1,12 @@
-// Tells Python which button of a part drawn on the server was pressed.
+// Sends the pressed button of a part that the server draws as an event.
 const BUTTONS = "[data-show],[data-pin],[data-example],[data-get],[data-stop],[data-focus]";
-// Remembered by the tab, so that after a reload it can be told whether its visit has ended.
+// Stored in the tab, so that a reloaded page can show that its visit has ended.
 watch("value", () => {
   if (!String(props.value).includes("data-row")) return;
   try { sessionStorage.setItem("rembg-tuner.runs", "1"); } catch { /* private mode */ }
 });
-// A part that is redrawn between press and release gives its click to what stands around it,
-// so the button that was pressed is kept.
+// If a part is redrawn between press and release, its parent receives the click, so the pressed
+// button is stored.
 let pressed = null;
 element.addEventListener("pointerdown", (event) => {
   pressed = event.target.closest(BUTTONS);
@@ -16,7 +16,7 @@ element.addEventListener("click", (event) => {
   pressed = null;
   const button = event.target.closest(BUTTONS) ?? gone;
   const row = event.target.closest("[data-row]");
-  // The button goes with the result it stands in, so the keyboard goes on from Run.
+  // The button is removed with its result, so the focus moves to Run.
   if (button?.dataset.focus) document.querySelector("#run")?.focus({ preventScroll: true });
   if (button) trigger("select", { ...button.dataset });
   else if (row) trigger("select", { show: row.dataset.row });

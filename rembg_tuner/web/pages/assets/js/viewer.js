@@ -1,10 +1,10 @@
 // The before/after viewer. `element`, `props`, `watch` and `trigger` come from gr.HTML.
-// A range input carries the wipe, so that mouse, touch and keyboard all move it.
+// The wipe is a range input, so that mouse, touch and keyboard can move it.
 const words = window.rembgTuner.words();
 const root = element.querySelector(".rt-viewer");
 const part = (name) => root.querySelector(name);
 let before = part(".rt-before"), after = part(".rt-after img");
-const wipe = part(".rt-wipe"), cutout = part(".rt-cutout"); // the cut-out with its own colours, or as a mask
+const wipe = part(".rt-wipe"), cutout = part(".rt-cutout"); // `after` has the colours of the cut-out, `cutout` is a mask
 const download = part(".rt-download"), colour = part(".rt-colour input");
 let shown = null;
 
@@ -40,10 +40,11 @@ const offer = (value) => {
   else download.removeAttribute("href");
   download.download = value.name ?? "";
 };
-// A picture that was chosen, before it is run. One that the browser cannot show has a preview a moment later.
+// Shows a chosen picture before its run. For a format that the browser cannot show, a preview
+// follows.
 const showPicture = async (value) => {
   shown = value;
-  root.dataset.mode = "picture"; // the cut-out of the one before goes at once
+  root.dataset.mode = "picture"; // hides the previous cut-out immediately
   wipe.value = 100;
   place();
   await load(before, value.before);
@@ -58,7 +59,8 @@ const clear = () => {
   root.dataset.mode = "empty";
   root.removeAttribute("data-turn");
 };
-// The picture's own field shows the upload itself: where the browser cannot, the preview stands in for it.
+// The picture's field shows the upload itself; if the browser cannot, it is replaced by the
+// preview.
 const replaceBroken = () => {
   const image = document.querySelector("#picture img");
   if (!image || !shown?.source || !before.naturalWidth) return;
@@ -74,21 +76,22 @@ const load = (image, address) => {
   image.src = window.rembgTuner.address(address);
   return image.decode().catch(() => {});
 };
-// Decodes a picture before it is shown. Neither a background nor a mask tells when it is there.
+// Decodes a picture before it is shown, since backgrounds and masks have no event for that.
 const decode = async (address) => {
   const image = new Image();
   image.src = address;
   await image.decode().catch(() => {});
   return image;
 };
-// Puts a decoded picture in the place of another, so that it is shown at once.
+// Replaces a picture with a decoded one, so that it is shown immediately.
 const put = (old, image, address) => {
   for (const { name, value } of old.attributes) if (name !== "src") image.setAttribute(name, value);
   image.dataset.from = address;
   old.replaceWith(image);
   return image;
 };
-// Shows a run's original and cut-out; both are decoded first, so that never one run's is beside another's.
+// Shows the original and the cut-out of a run. Both are decoded first, so that pictures of two runs
+// are not mixed.
 const showRun = async (value, isCurrent) => {
   const full = window.rembgTuner.address;
   const isShown = before.dataset.from === value.before;
@@ -122,7 +125,7 @@ const show = async (value) => {
   setBackdrop(value.backdrop ?? "");
   if (isNew) {
     await showRun(value, () => shown === value);
-    if (shown !== value) return; // another came meanwhile
+    if (shown !== value) return; // another value arrived meanwhile
   }
   const isEmpty = wasEmpty || ["empty", "picture"].includes(root.dataset.mode);
   setMode(isEmpty ? "compare" : root.dataset.mode);

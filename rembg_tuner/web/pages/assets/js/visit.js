@@ -4,7 +4,7 @@ const markLeft = (isLeft) => {
     else sessionStorage.removeItem("rembg-tuner.left");
   } catch { /* private mode */ }
 };
-// A tab that is hidden may be discarded by the browser without another word.
+// The browser can discard a hidden tab without a further event.
 document.addEventListener("visibilitychange", () => markLeft(document.visibilityState === "hidden"));
 window.addEventListener("pagehide", () => markLeft(true));
 window.addEventListener("pageshow", (event) => { if (event.persisted) markLeft(false); });
