@@ -77,7 +77,7 @@ def _figures(preset: Preset, machine: Machine) -> PresetFigures | None:
 
 
 def _to_dict(figures: PresetFigures | None) -> dict[str, object] | None:
-    """Return figures by name, ready for JSON; None stays None."""
+    """Return figures by name, ready for JSON; None: there are no figures."""
     return None if figures is None else figures.to_dict()
 
 

@@ -211,7 +211,7 @@ def _current(known: Measurements, machine: Machine) -> list[Peak]:
 
 
 def picture_bytes_of(settings: Settings, outcomes: Sequence[dict[str, Any]]) -> float:
-    """Return about how much memory the pictures of a run took, which ran one after another.
+    """Return about how much memory the pictures of a run used, which ran one after another.
 
     The value is the maximum over the pictures, in bytes. It is infinite for the stock pipeline,
     which keeps several copies of the whole picture and does not report their size.

@@ -108,7 +108,7 @@ class Budgets:
         return (shares[0], disagreement, *[*shares, 0.0, 0.0][1:3])
 
     def keeps_others(self, trial: Trial, axis: int) -> bool:
-        """Return whether a trial keeps all budgets but one: 0 memory, 1 time, 2 agreement."""
+        """Return whether a trial keeps all budgets except one: 0 memory, 1 time, 2 agreement."""
         return all(share is None for i, share in enumerate(self._excesses(trial)) if i != axis)
 
     def _excesses(self, trial: Trial) -> tuple[float | None, float | None, float | None]:
@@ -194,7 +194,7 @@ def _disagreement(trial: Trial) -> float:
 
 
 def _missed_agreement(agreement: float | None, minimum: float) -> Message:
-    """Return that an agreement is missed."""
+    """Return the text of a missed agreement."""
     if agreement is None:
         return Message("agreement, which is unknown: the reference shows no clear foreground")
     shown = _apart(agreement, minimum, lambda share: f"{share:.3f}", str)

@@ -1,4 +1,4 @@
-"""Keys of what figures depend on besides settings: machine, libraries, weights and pictures.
+"""The environment of figures, and its keys: machine, libraries, weights and pictures.
 
 A trial with the same key and context is not measured again.
 """

@@ -1,1 +1,1 @@
-"""Measure ours against stock rembg and an earlier release, in turn, on generated pictures."""
+"""Measure this program, stock rembg and an earlier release, in turn, on generated pictures."""

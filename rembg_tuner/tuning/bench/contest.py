@@ -1,4 +1,4 @@
-"""Run the contestants in turn, so that other load affects all alike: warm runs and cold starts."""
+"""Run the contestants in turn, so that other load affects all of them: warm runs, cold starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.bench.release_before import ReleaseBefore
 
 # ONNX Runtime plans its memory pattern in the second run. Later pictures have the same network
-# input, and need one run only, to map their files' pages.
+# input and need only one run, to map the pages of their files.
 _WARM_UPS, _WARM_UPS_NEXT = 2, 1
 _STOCK_SCRIPT = """
 import sys, rembg
@@ -40,13 +40,13 @@ session = rembg.new_session("u2netp")
 open(sys.argv[2], "wb").write(rembg.remove(open(sys.argv[1], "rb").read(), session=session))
 """
 _STARTED_KNOBS = ("engine", "precision", "network_size")
-# Of the release before, as many as the comparison needs: each start takes a second.
+# Only the starts of the previous release that the comparison needs: each takes 1 s.
 _STARTED_BEFORE = frozenset({"openvino fp32", "openvino int8"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The fields of a Result that the bench keeps, of this release or of the one before."""
+    """The fields of a Result that the bench uses, of this release or of the previous one."""
 
     total_s: float
     stages_s: dict[str, float]
@@ -62,18 +62,22 @@ class Run:
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Self:
-        """Take the fields of a Result by name."""
+        """Build a run from the fields of a Result by name."""
         fields = {name: result[name] for name in cls.__slots__}
         return cls(**{**fields, "warnings": tuple(map(read_message, result["warnings"]))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bout:
-    """The runs of one contestant on one picture: its warm-ups, and the rounds that count.
+    """The runs of one contestant on one picture: its warm-ups and its timed rounds.
 
     Attributes:
-        parent_cpu_s: CPU seconds of the measuring process in each round, meter and waiting
-            included; empty for the release before, which another process measures.
+        contestant: its name.
+        picture: the name of the picture.
+        warm_ups: the runs before the rounds.
+        rounds: the timed runs.
+        parent_cpu_s: CPU seconds of the measuring process in each round, including meter and
+            waiting; empty for the previous release, which another process measures.
     """
 
     contestant: str
@@ -96,7 +100,7 @@ class _Worker(Protocol):
         """Run a picture."""
 
     def restart(self) -> None:
-        """End the worker; the next run starts another."""
+        """Stop the worker; the next run starts another."""
 
 
 class _OwnWorker:
@@ -120,12 +124,12 @@ class _OwnWorker:
         return Run.of(result.to_dict())
 
     def restart(self) -> None:
-        """End the worker; see `_Worker`."""
+        """Stop the worker; see `_Worker`."""
         self._runner.close()
 
 
 class _EarlierWorker:
-    """A worker of the release before."""
+    """A worker of the previous release."""
 
     def __init__(self, one: Contestant, before: ReleaseBefore, load: OwnLoad) -> None:
         self._one, self._before, self._load = one, before, load
@@ -133,16 +137,16 @@ class _EarlierWorker:
     def run(self, picture: Path, output: Path) -> Run:
         """Run a picture; see `_Worker`.
 
-        Its load is counted as our own, and not as other load of the machine.
+        Its load is added to our own load, so that it does not count as other work of the machine.
         """
         run = Run.of(self._before.run(self._one, picture, output))
         self._load.add(run.cpu_s, run.total_s)
-        # Without codes it is unknown which of a release's warnings are about the load.
+        # Warnings without a code are dropped, since they may be about the load.
         kept = tuple(one for one in run.warnings if one.code not in (None, MACHINE_BUSY))
         return replace(run, warnings=kept)
 
     def restart(self) -> None:
-        """End the worker; see `_Worker`."""
+        """Stop the worker; see `_Worker`."""
         self._before.restart(self._one)
 
 
@@ -157,13 +161,13 @@ def contest(
 
     Args:
         entrants: the contestants.
-        pictures: each with its rounds, from the smallest to the largest, since allocated memory is
-            not always released.
-        log: receives a line for each step.
-        before: runs the entrants of the release before; None: it is not measured.
+        pictures: each with its number of rounds, from the smallest to the largest, since allocated
+            memory is not always released.
+        log: called with a line for each step.
+        before: runs the entrants of the previous release; None: it is not measured.
 
     Raises:
-        EngineError: a run failed; an incomplete bench would compare nothing.
+        EngineError: a run failed, so that the bench would be incomplete.
     """
     bouts: list[Bout] = []
     with ExitStack() as stack:
@@ -200,7 +204,7 @@ def _compile(
     output: Path,
     log: Callable[[str], None],
 ) -> None:
-    """Start each of ours once: the first start compiles, which raises the peak of its load."""
+    """Start each contestant except stock once: the first start compiles, which raises its peak."""
     for one in entrants:
         if not one.settings.engine_spec.is_stock:
             log(f"first start: {one.name}")
@@ -238,13 +242,13 @@ def _bouts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColdStarts:
-    """Wall seconds from a process's start to its end with the file written; nothing is warm.
+    """Wall seconds from the start of a process to its end, with the file written.
 
     Attributes:
-        stock_s: `rembg.new_session` and `remove` in a fresh Python.
-        ours_s: `rembg-tuner cut` in a fresh process, by name of the setting, from the second start
-            on.
-        first_s: the very first start, with an empty cache: compiling included.
+        picture: the name of the picture.
+        stock_s: `rembg.new_session` and `remove` in a new Python process.
+        ours_s: `rembg-tuner cut` in a new process, by name of the setting, without the first start.
+        first_s: the first start, with an empty cache, including compilation.
     """
 
     picture: str
@@ -255,13 +259,13 @@ class ColdStarts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
-    """A command, and its environment besides this process's own."""
+    """A command, and the additional variables of its environment."""
 
     command: list[str]
     environment: dict[str, str]
 
     def wall_s(self) -> float:
-        """Run it to its end and return the wall seconds."""
+        """Run the command to its end, and return the wall seconds."""
         environment = starting_environment(U2NET_HOME=str(EMBEDDED_FOLDER), **self.environment)
         began = time.perf_counter()
         subprocess.run(
@@ -269,17 +273,17 @@ class _Start:
             env=environment,
             check=True,
             stdout=subprocess.DEVNULL,
-            process_group=0,  # the terminal's Ctrl-C is this process's to handle
+            process_group=0,  # only this process handles the terminal's Ctrl-C
         )
         return time.perf_counter() - began
 
 
 def starting_environment(**more: str) -> dict[str, str]:
-    """Return this process's environment for a timed start, with more variables.
+    """Return the environment of a timed start: that of this process, with more variables.
 
-    Python keeps a program's compiled modules from its first start on, and an installer keeps those
-    of its packages. Where PYTHONDONTWRITEBYTECODE is set, only the program under test would compile
-    its modules at each start.
+    Python stores the compiled modules of a program at its first start, and an installer stores
+    those of its packages. With PYTHONDONTWRITEBYTECODE, only the program under test would compile
+    its modules at each start; therefore the variable is removed.
     """
     return {
         name: text
@@ -296,15 +300,15 @@ def cold_starts(
     log: Callable[[str], None],
     before: ReleaseBefore | None = None,
 ) -> ColdStarts:
-    """Measure starts in turn: stock, then each of ours, and again.
+    """Measure starts in turn: stock, then each of our settings, and again.
 
     Args:
-        entrants: stock is started as its users start it, ours by engine, precision and network
-            size.
-        picture: what is cut out.
-        rounds: starts that count, of each.
-        log: receives a line for each step.
-        before: starts the entrants of the release before; None: it is not measured.
+        entrants: stock starts as its users start it, ours with flags for engine, precision and
+            network size.
+        picture: the picture to cut out.
+        rounds: number of timed starts of each entrant.
+        log: called with a line for each step.
+        before: starts the entrants of the previous release; None: it is not measured.
     """
     path = picture.make()
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-bench-") as folder:
@@ -342,11 +346,11 @@ def _is_started(one: Contestant) -> bool:
 def _start_of(
     one: Contestant, words: list[str], folder: Path, before: ReleaseBefore | None
 ) -> _Start:
-    """Return how a contestant is started, with a cache of its release alone."""
+    """Return the start of a contestant, with a cache that only its release uses."""
     command = ["-m", "rembg_tuner", "cut", *words, *_flags(one.settings)]
     if one.is_before and before is not None:
         environment = {**before.environment, CACHE_VARIABLE: str(folder / "cache-before")}
-        # -P: the working folder, which may hold this release, must not come first
+        # -P: the working folder, which may contain this release, must not be on the module path
         return _Start(command=[str(before.python), "-P", *command], environment=environment)
     return _Start(
         command=[sys.executable, *command], environment={CACHE_VARIABLE: str(folder / "cache")}
@@ -354,6 +358,6 @@ def _start_of(
 
 
 def _flags(settings: Settings) -> list[str]:
-    """Write the knobs that differ between contestants as flags."""
+    """Return the knobs that differ between contestants as flags."""
     values = settings.to_dict()
     return [word for name in _STARTED_KNOBS for word in (flag_of(name), str(values[name]))]

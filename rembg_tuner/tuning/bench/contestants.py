@@ -1,4 +1,4 @@
-"""The contestants: stock rembg, ours in each engine and number format, the release before."""
+"""The contestants: stock rembg, ours in each engine and number format, and the previous release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.machine import Machine
 
 STOCK = "stock rembg"
-FASTEST = "fastest"  # the preset; also the contestant's name
+FASTEST = "fastest"  # name of the preset and of the contestant
 _BEFORE = "before, "
 _TIMEOUT_S = 120.0  # stock takes 10 s for 48 MP on a slow machine
 _HALF = frozenset({"bf16", "fp16"})
@@ -24,10 +24,12 @@ _NO_TWIN = frozenset({"onnxruntime", "onnxruntime, no arena"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """One setting under a name; the first of a contest is what the others are compared with.
+    """A setting and its name; the first of a contest is the baseline of the others.
 
     Attributes:
-        is_before: it runs in the release before.
+        name: its name in tables.
+        settings: the settings of its runs.
+        is_before: whether it runs in the previous release.
     """
 
     name: str
@@ -40,8 +42,8 @@ class Entrants:
     """The contestants on this machine.
 
     Attributes:
-        present: stock first.
-        left_out: by name, why this machine cannot run it.
+        present: those that can run, stock first.
+        left_out: the reasons why this machine cannot run the others, by name.
     """
 
     present: list[Contestant]
@@ -52,9 +54,9 @@ def entrants_here(machine: Machine, *, held_to: str | None = None) -> Entrants:
     """Return the contestants that this machine can run, and the reasons for the others.
 
     Args:
-        machine: the one that runs them.
-        held_to: the instruction set that OpenVINO is held to, which has no half precision; None:
-            the CPU's.
+        machine: the machine that runs them.
+        held_to: the instruction set that OpenVINO is restricted to, which does not support half
+            precision; None: all of the CPU's.
     """
     present = []
     left_out: dict[str, str] = {}
@@ -78,7 +80,7 @@ def entrants_here(machine: Machine, *, held_to: str | None = None) -> Entrants:
 
 
 def with_the_release_before(entrants: list[Contestant]) -> list[Contestant]:
-    """Add the release before with the same setting after each OpenVINO setting of ours."""
+    """Add the previous release with the same setting after each of our OpenVINO settings."""
     result: list[Contestant] = []
     for one in entrants:
         result.append(one)
@@ -88,7 +90,7 @@ def with_the_release_before(entrants: list[Contestant]) -> list[Contestant]:
 
 
 def before_name(name: str) -> str:
-    """Return the name of the same setting in the release before."""
+    """Return the name of the same setting in the previous release."""
     return f"{_BEFORE}{name}"
 
 
@@ -100,7 +102,8 @@ def engines_compared() -> list[str]:
 def _contestants() -> list[Contestant]:
     """Return stock rembg and ours in each engine and precision, all with u2netp."""
     return [
-        Contestant(name=name, settings=Settings(timeout_s=_TIMEOUT_S, **values))  # type: ignore[arg-type]  # a table of knobs
+        # The values are those of a table of knobs.
+        Contestant(name=name, settings=Settings(timeout_s=_TIMEOUT_S, **values))  # type: ignore[arg-type]
         for name, values in _TABLE.items()
     ]
 

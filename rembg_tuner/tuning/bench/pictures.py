@@ -13,13 +13,13 @@ from rembg_tuner.imaging.sample_pictures import make_sample
 
 _PACKAGE = Path(__file__).parent.parent.parent
 _PLACES = [folder / "examples" / "coffee.png" for folder in (_PACKAGE.parent, _PACKAGE)]
-# A product shot: beside the package in a checkout, in it when installed.
+# A product shot: beside the package in a checkout, inside the package when installed.
 EXAMPLE = next((path for path in _PLACES if path.is_file()), _PLACES[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchPicture:
-    """One picture: its name in tables, its size, how it is stored, and the scale of its subject."""
+    """One picture: its name in tables, its size, its file format, and the scale of its subject."""
 
     name: str
     width: int
@@ -30,10 +30,10 @@ class BenchPicture:
     scale: float = 1.0
 
     def make(self, source: Path = EXAMPLE) -> Path:
-        """Return the picture's path, and generate it if it is missing.
+        """Return the picture's path, and generate the file if it is missing.
 
         Raises:
-            PictureError: the example that it is made of is missing.
+            PictureError: the example from which it is generated is missing.
             OutputError: it cannot be written.
         """
         if not source.is_file():
@@ -54,7 +54,7 @@ class BenchPicture:
         return target
 
     def _write(self, source: Path, target: Path) -> None:
-        """Write the whole picture, or nothing.
+        """Write the picture to a temporary file, and rename it when it is complete.
 
         Raises:
             OSError: it cannot be written.
@@ -78,7 +78,7 @@ P1080 = BenchPicture(name="1080p", width=1920, height=1080)
 P1080_SMALL = BenchPicture(name="1080p small subject", width=1920, height=1080, scale=0.4)
 P12 = BenchPicture(name="12 MP", width=4000, height=3000)
 P48 = BenchPicture(name="48 MP", width=8000, height=6000)
-# The same picture stored in ways that need memory; measured with our pipeline only.
+# The same picture in file formats that need more memory; measured only with our pipeline.
 STORED_OTHERWISE = (
     BenchPicture(name="48 MP turned", width=8000, height=6000, turned=True),
     BenchPicture(name="48 MP PNG", width=8000, height=6000, suffix=".png"),

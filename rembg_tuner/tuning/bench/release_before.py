@@ -1,4 +1,4 @@
-"""Run the release before from its own checkout and virtual environment, for comparison."""
+"""Run the previous release from its own checkout and virtual environment, for comparison."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _ANSWER_TIMEOUT_S = 300.0  # a first start compiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A release as results name it, without its folder.
+    """A release as named in results, without its folder.
 
     Attributes:
-        commit: short; None outside a git checkout.
+        version: its version number.
+        commit: abbreviated hash; None outside a git checkout.
     """
 
     version: str
@@ -35,7 +36,7 @@ class Release:
 
     @property
     def text(self) -> str:
-        """The release for people."""
+        """The release as text."""
         return f"{self.version}, commit {self.commit}" if self.commit else self.version
 
 
@@ -43,15 +44,14 @@ class ReleaseBefore:
     """A driver process in the interpreter of another checkout. Use it with `with`."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
-        """Start the driver and check that it runs the release of that folder.
+        """Start the driver, and check that it runs the release of the folder.
 
         Args:
             folder: the checkout, which has .venv/bin/python.
-            cache: cache folder for that release alone, so that the two never share a compiled
-                model.
+            cache: a separate cache folder, so that the two releases do not share compiled models.
 
         Raises:
-            SettingsError: the folder holds no such checkout.
+            SettingsError: the folder does not contain such a checkout.
         """
         self.python = folder / ".venv" / "bin" / "python"
         if not self.python.is_file() or not (folder / "rembg_tuner").is_dir():
@@ -95,11 +95,11 @@ class ReleaseBefore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the driver; its workers end with it."""
+        """Stop the driver and its workers."""
         self._process.close()
 
     def run(self, one: Contestant, picture: Path, output: Path) -> dict[str, Any]:
-        """Run a picture in that release's worker for a contestant.
+        """Run a picture in the previous release's worker for a contestant.
 
         Returns:
             The fields of its Result.
@@ -127,11 +127,11 @@ class ReleaseBefore:
         return answer
 
     def restart(self, one: Contestant) -> None:
-        """End the worker of a contestant; the next run starts another."""
+        """Stop the worker of a contestant; the next run starts another."""
         self._ask({"op": "restart", "name": one.name})
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask the driver.
+        """Send a request to the driver, and return its answer.
 
         Raises:
             EngineError: it has ended, or did not answer in time.
@@ -150,7 +150,7 @@ class ReleaseBefore:
 
 
 def commit_of(folder: Path) -> str | None:
-    """Return the commit that a folder contains; None outside a checkout."""
+    """Return the abbreviated commit hash of a folder; None outside a checkout."""
     asked = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,

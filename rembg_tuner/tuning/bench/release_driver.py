@@ -1,13 +1,13 @@
-"""Run pictures in another release's own interpreter: requests in as JSON lines, results out.
+"""Run pictures in another release's interpreter; requests and answers are JSON lines.
 
-Run as a file, with that release's folder first on the module path, so that every import below is
-that release's. Uses only what releases from 0.1.0 on have.
+It is run as a file, with that release's folder first on the module path, so that all imports below
+are from that release. It uses only features that releases from 0.1.0 on have.
 
     request   {"op": "run", "name": ..., "settings": {...}, "input": ..., "output": ...}
-              {"op": "restart", "name": ...}: end the worker of that name, its compiled model is
-              kept
-    answer    a Result's or a Failure's fields; {"error": sentence} where the settings are not
-    allowed
+              {"op": "restart", "name": ...}: stop the worker of that name; its compiled model
+              remains in the cache
+              {"op": "hello"}: return the version and the folder of the release
+    answer    the fields of a Result or a Failure; {"error": sentence} for invalid settings
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ import rembg_tuner
 
 
 def _from(name: str, *modules: str) -> Any:
-    """Return a name of the first of these modules that the release has."""
+    """Return a name from the first of these modules that the release has.
+
+    Raises:
+        ImportError: the release does not have the name in these modules.
+    """
     for module in modules:
         try:
             return getattr(import_module(module), name)
@@ -32,7 +36,7 @@ def _from(name: str, *modules: str) -> Any:
     raise ImportError(message)
 
 
-# The second is where releases up to 0.1.0 have it.
+# The second module is that of releases up to 0.1.0.
 TunerError = _from("TunerError", "rembg_tuner.base.errors", "rembg_tuner.errors")
 Runner = _from("Runner", "rembg_tuner.runtime.runner", "rembg_tuner.running.runner")
 Settings = _from("Settings", "rembg_tuner.settings.settings", "rembg_tuner.settings")
@@ -40,7 +44,7 @@ Job = _from("Job", "rembg_tuner.worker.pipeline", "rembg_tuner.pipeline")
 
 
 def main() -> None:
-    """Answer until standard input ends, then end the workers."""
+    """Answer requests until standard input ends, then stop the workers."""
     runners: dict[str, Any] = {}
     try:
         for line in sys.stdin:
@@ -51,7 +55,7 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any], runners: dict[str, Any]) -> dict[str, Any]:
-    """Answer one request."""
+    """Return the answer to a request."""
     if request["op"] == "hello":
         return {
             "version": rembg_tuner.__version__,

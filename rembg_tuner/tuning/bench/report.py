@@ -1,6 +1,6 @@
 """The bench's report: its rows as values, and its Markdown.
 
-The Markdown is written from the report's JSON, so that a saved record gives the same text.
+The Markdown is generated from the report's JSON, so that a stored record results in the same text.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HELD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfBefore:
-    """Ratios to the same setting in the release before, on the same picture."""
+    """Ratios to the same setting and picture in the previous release."""
 
     total: float
     write: float
@@ -44,12 +44,13 @@ class Row:
     """One contestant on one picture.
 
     Attributes:
-        times_as_fast: stock's median time over this one's; None: stock did not run the picture.
-        peak_bytes: the setting's peak: the highest of load and all runs, warm-ups included.
-        peak_share: this peak over stock's.
-        size_ratio: this file's size over stock's.
+        times_as_fast: stock's median time divided by this one's; None: stock did not run the
+            picture.
+        peak_bytes: the setting's peak: the highest of load and all runs, including warm-ups.
+        peak_share: this peak divided by stock's.
+        size_ratio: this file's size divided by stock's.
         outside_engine_s: median of total minus predict.
-        of_before: None: not compared with the release before, or is that release.
+        of_before: None: not compared with the previous release, or a row of that release.
         parent_cpu_s: None: another process measured it.
     """
 
@@ -78,12 +79,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchReport:
-    """All rows, the cold starts, what was left out and why, the machine and the date.
+    """All rows, the cold starts, the omitted contestants with reasons, the machine and the date.
 
     Attributes:
-        held_to: the instruction set that OpenVINO was held to; None: the CPU's own.
-        before: the release before; None: it was not measured.
-        busy: the distinct warnings that the machine was busy; empty: it was quiet.
+        held_to: the instruction set that OpenVINO was restricted to; None: all of the CPU's.
+        before: the previous release; None: it was not measured.
+        busy: the distinct warnings that the machine was busy; empty: it was idle.
     """
 
     date: str
@@ -109,7 +110,7 @@ def make_report(
     held_to: str | None = None,
     before: Release | None = None,
 ) -> BenchReport:
-    """Compute the rows; the others are compared with stock rembg on the same picture."""
+    """Compute the rows; each is compared with stock rembg on the same picture."""
     found = {(bout.contestant, bout.picture): bout for bout in bouts}
     rows = [
         _row(
@@ -139,7 +140,7 @@ def make_report(
 
 
 def _row(bout: Bout, stock: Bout | None, before: Bout | None) -> Row:
-    """Compute one row."""
+    """Compute one row of the report."""
     total = summarise([run.total_s for run in bout.rounds])
     last = bout.rounds[-1]
     return Row(
@@ -179,7 +180,7 @@ def _stage_s(bout: Bout, name: str) -> float:
 
 
 def _of_before(bout: Bout, before: Bout) -> OfBefore:
-    """Compare a bout with its twin in the release before."""
+    """Compare a bout with the same setting in the previous release."""
     return OfBefore(
         total=median(run.total_s for run in bout.rounds)
         / median(run.total_s for run in before.rounds),
@@ -220,7 +221,7 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def machine_text(report: dict[str, Any]) -> str:
-    """Return the machine, the date, and the release compared with."""
+    """Return the machine, the date, and the release of the comparison."""
     machine = report["environment"]
     features = machine.get("features")
     formats = f" {formats_text(fast_formats_of(features))}" if isinstance(features, list) else ""
@@ -257,7 +258,7 @@ def _line(row: dict[str, Any], *, has_before: bool) -> str:
 
 
 def _of_before_text(ratios: dict[str, Any] | None) -> str:
-    """Return the ratios to the release before."""
+    """Return the ratios to the previous release as text."""
     if not ratios:
         return ""
     values = (ratios["total"], ratios["write"], ratios["peak"], ratios["output"])

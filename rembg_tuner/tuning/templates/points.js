@@ -1,6 +1,6 @@
-// What the points of a plot do, on the page and in a report: a card with thumbnail, setting and figures on
-// hover and focus, and arrow keys from one point to the next
-// in memory (left, right) or time (up, down). `thumbnailOf` gives an address or nothing.
+// The behaviour of a plot's points, on the page and in a report: a card with thumbnail, setting and
+// figures on hover and focus, and arrow keys that move to the next point in memory (left, right) or
+// time (up, down). `thumbnailOf` returns an address or nothing.
 function followPoints(root, thumbnailOf) {
   const tip = document.createElement("div");
   tip.className = "rt-tip";
@@ -29,7 +29,7 @@ function followPoints(root, thumbnailOf) {
     tip.hidden = false;
     place(point);
   };
-  // Puts the card above the point, else below it or beside it, and always within the box that holds the plot.
+  // Place the card above the point, otherwise below or beside it, always within the plot's box.
   const place = (point) => {
     const edge = 4, gap = 10;
     const plot = point.ownerSVGElement.parentElement.getBoundingClientRect();
@@ -56,12 +56,12 @@ function followPoints(root, thumbnailOf) {
     if (shown && !event.target.closest?.(".rt-point") && document.activeElement !== shown) hide();
     if (shown && !shown.isConnected) hide();
   });
-  // A point that Tab reaches is scrolled into view: its card follows.
+  // The browser scrolls a focused point into view, so its card must move too.
   const follow = () => (shown && document.activeElement === shown ? place(shown) : hide());
   document.addEventListener("scroll", follow, { passive: true, capture: true });
   root.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return hide();
-    // To the right there is more memory, further up more time: where a point stands is where the arrows lead.
+    // More memory is to the right, and more time is up, so the arrows follow the positions.
     const [axis, step] = { ArrowRight: ["cx", 1], ArrowLeft: ["cx", -1], ArrowUp: ["cy", -1], ArrowDown: ["cy", 1] }[event.key] ?? [];
     if (!step || !event.target.matches(".rt-point")) return;
     event.preventDefault();
