@@ -1,7 +1,8 @@
-"""What runs a network: a folder for each engine, the only door to its library, and the table of them all.
+"""The engines: a module or package for each, the only importer of its library, and their table.
 
-spec        what an engine is, as a value
-table       the engines
-protocols   what an engine is opened with, and what it then can do
-arrays      arrays that networks take and give
+spec          the description of an engine, as a value
+table         the engines
+protocols     the request that opens an engine, and the engine's methods
+plain_graphs  graphs for the converters of other engines
+scripts       the engines' parts of exported Python scripts
 """

@@ -1,1 +1,1 @@
-"""The networks' weights: which there are, where they lie, what input they take."""
+"""The models: the catalogue, their files, and the input that they take."""

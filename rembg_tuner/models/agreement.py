@@ -1,9 +1,9 @@
-"""How like a model's fp32 mattes its other number formats' are: what was measured of that.
+"""Measured agreement of a model's number formats with its fp32 mattes.
 
-Figures of the models that come along stand in agreement.yaml; those measured on this machine, by
-`models agreement` and `models quantize`, in the cache, and come first. int8's figures are kept by
-kind of CPU (`Host.int8_kind`) in both files, since AVX2 and VNNI add products of 8-bit numbers
-differently, and a home folder may be shared by machines of either kind.
+Figures of the embedded models are in agreement.yaml. Figures measured on this machine, by `models
+agreement` and `models quantize`, are in the cache and take precedence. In both files, int8's
+figures are stored by kind of CPU (`Host.int8_kind`): AVX2 and VNNI add products of 8-bit numbers
+differently, and machines of both kinds may share a home folder.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class AgreementWithFp32:
     """Agreement of one number format with fp32, in the same engine.
 
     Attributes:
-        mae: mean absolute difference of the mattes, from 0 on.
+        mae: mean absolute difference of the mattes, at least 0.
         iou: intersection over union of the foregrounds, averaged.
-        pictures: how many it was measured on.
+        pictures: number of pictures that it was measured on.
     """
 
     mae: float
@@ -44,14 +44,14 @@ class AgreementWithFp32:
 def agreement_with_fp32(
     model: str, engine: str, precision: str, folder: Path, *, int8_kind: Int8Kind
 ) -> AgreementWithFp32 | None:
-    """Return what was measured, or None if nothing was.
+    """Return the measured agreement; None: it was not measured.
 
     Args:
-        model: its name, or the path that was given.
-        engine: by our word.
-        precision: by our word.
+        model: its name, or the given path.
+        engine: name of the engine.
+        precision: name of the number format.
         folder: the cache.
-        int8_kind: how this CPU computes int8; chooses among int8's figures.
+        int8_kind: how this CPU computes int8; selects one of int8's figures.
     """
     for content in (_own(folder), _shipped()):
         found = _read(content, model, engine, precision, int8_kind)
@@ -63,7 +63,7 @@ def agreement_with_fp32(
 def _read(
     content: Mapping[str, Any], model: str, engine: str, precision: str, int8_kind: Int8Kind
 ) -> AgreementWithFp32 | None:
-    """Read one figure; None where there is none, or what stands there is none."""
+    """Read one figure; None: it is missing or not valid."""
     try:
         found = content[model][engine][precision]
         return AgreementWithFp32(**found.get(int8_kind, found))
@@ -73,12 +73,12 @@ def _read(
 
 @cache
 def _shipped() -> Mapping[str, Any]:
-    """Read the figures that come along."""
+    """Read the figures of the embedded models."""
     return read_mapping(_SHIPPED)
 
 
 def _own(folder: Path) -> Mapping[str, Any]:
-    """Read this machine's figures; none where there is no such file, or none that reads."""
+    """Read this machine's figures; empty: the file is missing or cannot be read."""
     try:
         return read_mapping(folder / _OWN)
     except (OSError, YamlFileError):
@@ -94,24 +94,24 @@ def remember_agreement(
     *,
     int8_kind: Int8Kind,
 ) -> None:
-    """Keep what was measured on this machine.
+    """Store a figure measured on this machine.
 
-    A file that does not read is set aside, and not written over.
+    A file that cannot be read is renamed, not overwritten.
 
     Args:
-        model: its name, or the path that was given.
-        engine: by our word.
-        precision: by our word.
-        agreement: what was measured.
+        model: its name, or the given path.
+        engine: name of the engine.
+        precision: name of the number format.
+        agreement: the measured agreement.
         folder: the cache.
-        int8_kind: how this CPU computes int8; int8's figure is kept for that kind.
+        int8_kind: how this CPU computes int8; int8's figure is stored for that kind.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = folder / _OWN
     with (folder / f".{_OWN}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be keeping a figure of its own
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be storing a figure
         content: dict[str, Any] = {}
         try:
             content = dict(read_mapping(path))

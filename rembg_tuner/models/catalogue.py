@@ -1,4 +1,4 @@
-"""Know the models and find their files; nothing is downloaded here."""
+"""The catalogue of models, and the search for their files; nothing is downloaded here."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rembg_tuner.models.spec import (
 )
 
 EMBEDDED_FOLDER = Path(__file__).parent
-# What the name of a model's int8 file ends in, by engine, the fastest first: engines fuse 8-bit
-# operators in different places, so each has a file of its own.
+# Endings of the names of int8 files, by engine, the fastest first. Engines fuse 8-bit operators in
+# different places, so each engine needs its own file.
 INT8_ENDINGS = {"openvino": "-int8", "onnxruntime": "-int8-onnxruntime"}
 UNCHECKED_VARIABLE = "MODEL_CHECKSUM_DISABLED"  # rembg's own
 _HOME_VARIABLE = "REMBG_HOME"  # rembg's own
@@ -35,15 +35,15 @@ class CatalogueEntry:
         file: its name on disk.
         side: of the network's input, px.
         mean, std: of each channel (RGB), in [0, 1].
-        post: how its output becomes a matte.
+        post: how its output is converted to a matte.
         family: the architecture, in one word.
         commercial: whether commercial use is free.
-        url: where rembg gets it; None: rembg makes it of another model.
+        url: where rembg downloads it from; None: rembg makes it from another model.
         made_from: that other model.
-        bytes: the file's size; None where it is not known to the byte.
-        about_bytes: as published, where `bytes` is not known.
-        md5: the checksum that rembg checks; None where that is a SHA-256.
-        sha256: rembg's, or ours where the file has been in our hands.
+        bytes: the file's size; None: not known exactly.
+        about_bytes: the published size, if `bytes` is not known.
+        md5: the checksum that rembg checks; None: rembg checks a SHA-256.
+        sha256: rembg's checksum, or computed from the file for this catalogue.
     """
 
     name: str
@@ -66,7 +66,7 @@ class CatalogueEntry:
     @property
     def checksums(self) -> dict[str, str]:
         """The hex digests, by algorithm, that the released file must have."""
-        # The embedded file is known by its sha256; rembg's downloads by what rembg checks.
+        # The embedded file has a sha256; rembg's downloads have the checksum that rembg checks.
         if self.sha256:
             return {"sha256": self.sha256}
         return {"md5": self.md5} if self.md5 else {}
@@ -77,21 +77,21 @@ class CatalogueEntry:
         return (EMBEDDED_FOLDER / self.file).is_file()
 
     def place(self) -> Path:
-        """Return the path that rembg would download it to."""
+        """Return the path to which rembg would download it."""
         return rembg_folders()[0] / "models" / self.name / self.file
 
     def _named_place(self) -> Path:
-        """Return the place for people; a user without a home folder must name one."""
+        """Return the path for messages; without a home folder, it begins with $REMBG_HOME."""
         place = str(self.place())
         is_homeless = _is_homeless(place)
         return Path(place.replace("~/.rembg", f"${_HOME_VARIABLE}", 1) if is_homeless else place)
 
     def find(self, file: str | None = None) -> Path | None:
-        """Find the file in this program's folder or in rembg's own; None where it is not.
+        """Find the file in this program's folder or in rembg's folders; None: it is missing.
 
         Args:
-            file: another file of the same model, such as its int8 form: one that the user made goes
-                before one that comes along.
+            file: another file of the same model, such as its int8 form; a file that the user made
+                takes precedence over an embedded one.
         """
         name = file or self.file
         places = [self.place().parent / name, rembg_folders()[-1] / name]
@@ -99,7 +99,7 @@ class CatalogueEntry:
         return next((place for place in places if place.is_file()), None)
 
     def size_text(self) -> Message:
-        """Return the file's size for people: `168 MiB`, `about 928 MiB`, or nothing."""
+        """Return the file's size as text: `168 MiB`, `about 928 MiB`, or nothing."""
         if self.bytes is not None:
             return Message("{size:bytes}", size=self.bytes)
         if self.about_bytes is None:
@@ -107,7 +107,7 @@ class CatalogueEntry:
         return Message("about {size:bytes}", size=self.about_bytes)
 
     def absence_text(self) -> Message:
-        """Return that the file is not here, and how to get it."""
+        """Return the message that the file is missing, and how to get it."""
         return Message(
             "model {model} is not on disk; {get}",
             code="model_absent",
@@ -116,7 +116,7 @@ class CatalogueEntry:
         )
 
     def get_text(self) -> Message:
-        """Return how to get the file: by a command, or on a page on its tab."""
+        """Return how to get the file: by a command, or on the page's Models tab."""
         if self.url is None:
             return Message(
                 "rembg makes it of {model}: pip install 'rembg[fp16]', then run rembg with it once",
@@ -136,7 +136,7 @@ class CatalogueEntry:
 
 @cache
 def _content() -> dict[str, dict[str, object]]:
-    """Read the catalogue that comes with this program."""
+    """Read the embedded catalogue."""
     return cast("dict[str, dict[str, object]]", read_mapping(EMBEDDED_FOLDER / "catalogue.yaml"))
 
 
@@ -176,16 +176,16 @@ def int8_file(file: str, engine: str) -> str:
 
 
 def int8_place(model: ModelSpec, engine: str) -> Path:
-    """Return the path at which a model's int8 form is looked for first, whether it is there or not."""
+    """Return the first path that is searched for a model's int8 form; it may not exist."""
     entry, path = read_catalogue().get(model.name), Path(model.path)
     folder = path.parent if entry is None else entry.place().parent
     return folder / int8_file(path.name, engine)
 
 
 def rembg_folders() -> list[Path]:
-    """List where rembg 2.0.86 keeps models: the folder it would download to, then the old flat one.
+    """List the folders of models of rembg 2.0.86: the download folder, then the old flat folder.
 
-    They are one where U2NET_HOME is set.
+    If U2NET_HOME is set, there is only one.
 
     Source: rembg/sessions/base.py (`rembg_home`, `legacy_home`).
     """
@@ -199,9 +199,9 @@ def rembg_folders() -> list[Path]:
 def _folders_of(
     legacy: str | None, data: str | None, named: str | None, _user: str | None
 ) -> tuple[Path, ...]:
-    """Return rembg's folders for variables of the environment.
+    """Return rembg's folders for the values of environment variables.
 
-    Making paths takes longer than looking at files.
+    They are cached, because creating paths takes longer than looking up files.
     """
     home = named or (str(Path(data) / "rembg") if data else "~/.rembg")
     flat = legacy or str(Path(data or "~") / ".u2net")
@@ -209,12 +209,12 @@ def _folders_of(
 
 
 def _is_homeless(path: str) -> bool:
-    """Return whether a path is below ~ though this user has no home folder."""
+    """Return whether a path begins with ~ because this user has no home folder."""
     return Path(path).parts[:1] == ("~",)
 
 
 def refuse_no_home(folder: Path) -> None:
-    """Refuse to create a folder called `~` in the working folder.
+    """Check that a folder is not below `~`, which would be created in the working folder.
 
     Raises:
         OutputError: the folder is below ~, and this user has no home folder.
@@ -231,10 +231,10 @@ def refuse_no_home(folder: Path) -> None:
 
 
 def find_entry(model: str) -> CatalogueEntry:
-    """Find a model in the catalogue by name, or by one that is understood as another's.
+    """Find a model in the catalogue by its name or an alias.
 
     Raises:
-        ModelError: there is none of that name, or it is one that cannot run here.
+        ModelError: the name is unknown, or the model cannot run here.
     """
     if model in read_unfit():
         raise ModelError(
@@ -261,12 +261,12 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
     """Find a model's file.
 
     Args:
-        model: a name as `find_entry` takes it, or a path to an .onnx file.
-        int8_for: the engine whose int8 form of it is wanted; None: the released file.
+        model: a name or an alias as for `find_entry`, or the path of an .onnx file.
+        int8_for: the engine whose int8 form is requested; None: the released file.
 
     Raises:
-        MissingModelError: the file is not on disk; the message says how to get it.
-        ModelError: the name is in no catalogue and no path either, or cannot run here.
+        MissingModelError: the file is not on disk; the message explains how to get it.
+        ModelError: the name is neither in the catalogue nor a path, or the model cannot run here.
     """
     if model not in read_catalogue() and expanded(model).suffix.lower() == ".onnx":
         spec = read_own_model(model)
@@ -284,7 +284,7 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
         name=entry.name,
         path=str(found),
         graph_path=str(found),
-        # As in rembg, whose variable it is: for people who put a converted file in its place.
+        # As in rembg: for users who replaced the file by a converted one.
         checksums={} if os.environ.get(UNCHECKED_VARIABLE) is not None else entry.checksums,
         side=entry.side,
         mean=entry.mean,
@@ -296,11 +296,11 @@ def find_model(model: str, *, int8_for: str | None = None) -> ModelSpec:
 
 
 def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
-    """Return a model's int8 form, checked by the record that was written with it.
+    """Return the spec of a model's int8 form, with the checksum of its record.
 
     Raises:
-        MissingModelError: it has none.
-        ModelError: its record does not read.
+        MissingModelError: it does not have one.
+        ModelError: the record cannot be read, or has no checksum.
     """
     if path is None or not path.is_file():
         raise MissingModelError(
@@ -321,7 +321,7 @@ def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
                 file=path.name,
             )
         )
-    # int8 graphs are made for one size: the one they were calibrated at.
+    # An int8 graph has one size: the one at which it was calibrated.
     return replace(
         spec,
         path=str(path),

@@ -1,7 +1,7 @@
-"""Change ONNX graphs: input size, batch, outputs, number format; the one door to onnx.
+"""Change ONNX graphs: input size, batch, outputs, number format; the only module that imports onnx.
 
-Only `conversion` imports this, in a process of its own, so that neither a page nor a measured
-worker carries onnx in its memory.
+Only processes that convert or quantise models import this module, so that the page and measured
+workers do not load onnx.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # onnx raises it on what is no graph
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # onnx raises it if the file is not a graph
 from onnx import TensorProto, numpy_helper, version_converter
 
 from rembg_tuner.base.errors import ModelError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _UNREADABLE = (
-    onnx.checker.ValidationError,  # of weights that should stand in files of their own
+    onnx.checker.ValidationError,  # of weights that should be in separate files
     DecodeError,
     ValueError,
     OSError,
@@ -35,22 +35,22 @@ _THIS = Message("this graph")
 
 
 def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProto:
-    """Read an ONNX file, its nodes put in the order they run in.
+    """Read an ONNX file and sort its nodes in execution order.
 
-    Some converters leave the casts that they add at the end; ONNX Runtime sorts them in silence,
-    and other tools refuse the file. `onnx.checker` is not asked, since it refuses what engines run.
+    Some converters append the casts that they add. ONNX Runtime sorts them silently, and other
+    tools reject the file. `onnx.checker` is not used, because it rejects graphs that engines run.
 
     Args:
         path: the file.
-        kinds: the numbers, in ONNX's words, that its picture may come in.
+        kinds: the allowed element types of its picture, by ONNX's numbers.
 
     Raises:
-        ModelError: it is no ONNX graph, takes no picture, or gives nothing.
+        ModelError: it is not an ONNX graph, does not take a picture, or has no output.
     """
     try:
         model = onnx.load(str(path))
         if not model.graph.node:
-            raise ValueError("it has no nodes")  # as an empty file reads
+            raise ValueError("it has no nodes")  # the result for an empty file
         sort_nodes(model.graph)
     except _UNREADABLE as error:
         raise ModelError(
@@ -66,7 +66,11 @@ def load_graph(path: Path, *, kinds: frozenset[int] = _FLOATS) -> onnx.ModelProt
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
-    """Sort a graph's nodes so that each follows those that it reads from."""
+    """Sort a graph's nodes so that each follows the nodes that it reads from.
+
+    Raises:
+        ValueError: a node reads a value that does not exist.
+    """
     known = {value.name for value in (*graph.input, *graph.initializer)} | {""}
     waiting, sorted_nodes = list(graph.node), []
     while waiting:
@@ -83,7 +87,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
 
 
 def _copy(message: Any) -> Any:
-    """Copy a graph, or a node that its graph is about to drop."""
+    """Copy a message, such as a graph or a node that will be removed from its graph."""
     copied = type(message)()
     copied.CopyFrom(message)
     return copied
@@ -95,9 +99,9 @@ def picture_input(
     """Return a graph's one input: pictures of three channels, (batch, 3, side, side).
 
     Args:
-        graph: any.
-        called: what the message calls it.
-        kinds: the element types that it may have.
+        graph: the graph.
+        called: the graph's name in messages.
+        kinds: the allowed element types.
 
     Raises:
         ModelError: it has another kind of input.
@@ -120,30 +124,30 @@ def picture_input(
 
 
 def _shape_of(value: onnx.ValueInfoProto) -> list[int]:
-    """Return the dimensions of an input; 0: one is open."""
+    """Return the dimensions of an input; 0: an open dimension."""
     return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def own_side(graph: onnx.GraphProto) -> int:
-    """Return the side of a graph's input, px; 0: it is left open."""
+    """Return the side of a graph's input, px; 0: it is open."""
     _, _, height, width = picture_input(graph).type.tensor_type.shape.dim
     return int(height.dim_value or width.dim_value)
 
 
 def own_batch(graph: onnx.GraphProto) -> int:
-    """Return how many pictures a graph takes at once; 1 if that is left open, as exporters do."""
+    """Return how many pictures a graph takes at once; 1 if that is open, as exporters do."""
     return int(picture_input(graph).type.tensor_type.shape.dim[0].dim_value) or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenSize:
-    """Numbers that a graph holds as a constant, as a part of the size that a Resize takes.
+    """A constant of a graph that is part of the size of a Resize.
 
     Attributes:
         resize: the Resize's name.
-        holder: the node that takes the constant: the Resize, or what joins its size together.
+        holder: the node that takes the constant: the Resize, or a node that joins its size.
         index: of the constant among the holder's inputs.
-        numbers: what it holds.
+        numbers: the values of the constant.
     """
 
     resize: str
@@ -153,14 +157,14 @@ class WrittenSize:
 
 
 def written_sizes(graph: onnx.GraphProto) -> list[WrittenSize]:
-    """List the heights and widths, as last numbers, that another input size would contradict."""
+    """List the constants whose last numbers are height and width, which fix the input size."""
     return _written_parts(graph, -1)
 
 
 def _written_parts(graph: onnx.GraphProto, end: int) -> list[WrittenSize]:
-    """List what is written of Resizes' sizes at one end of them: 0 the first number, -1 the last.
+    """List the constants at one end of Resizes' sizes: 0 for the first number, -1 for the last.
 
-    Exporters join batch and channel to height and width, each computed or written.
+    Exporters join batch and channel with height and width; each part is computed or constant.
     """
     numbers = _written_numbers(graph)
     sources = {output: node for node in graph.node for output in node.output}
@@ -185,7 +189,7 @@ def _written_parts(graph: onnx.GraphProto, end: int) -> list[WrittenSize]:
 
 
 def _written_numbers(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """Return the whole numbers that a graph holds as constants, by name."""
+    """Return the integer constants of a graph, by name."""
     constants = {
         node.output[0]: node.attribute[0] for node in graph.node if node.op_type == "Constant"
     }
@@ -201,23 +205,22 @@ def _written_numbers(graph: onnx.GraphProto) -> dict[str, list[int]]:
 
 
 def free_input(model: onnx.ModelProto, *, side: int = 0, batch: int = 1) -> onnx.ModelProto:
-    """Make the batch of a graph's input free, and height and width where another side is asked for.
+    """Make the batch of a graph's input free, and height and width if another side is requested.
 
-    The U2-Net graphs compute every other size from their input (Shape, Slice, Concat into Resize),
-    so naming the dimensions is enough; sizes that were written down for the old input are dropped.
-    Where sizes stand as constants, they are rewritten for `side` and `batch` in proportion.
+    The U2-Net graphs compute all other sizes from their input (Shape, Slice, Concat into Resize),
+    so naming the dimensions is enough; shapes that were stored for the old input are removed. Sizes
+    that are constants are scaled in proportion to `side` and `batch`.
 
     Args:
         model: one float input, (batch, 3, side, side).
-        side: what height and width will be, px; 0: the graph's own, which stays written.
-        batch: what the batch will be.
+        side: the new height and width, px; 0: the graph's own, which is kept.
+        batch: the new batch.
 
     Returns:
         A changed copy, its input ("batch", 3, "height", "width"), or ("batch", 3, side, side).
 
     Raises:
-        ModelError: the graph has another kind of input, or holds sizes that cannot be scaled to
-        `side`.
+        ModelError: the graph has another kind of input, or sizes that cannot be scaled to `side`.
     """
     freed: onnx.ModelProto = _copy(model)
     graph = freed.graph
@@ -240,10 +243,10 @@ def free_input(model: onnx.ModelProto, *, side: int = 0, batch: int = 1) -> onnx
 
 
 def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
-    """Scale the heights and widths that stand as constants, in proportion to the input's side.
+    """Scale the heights and widths that are constants, in proportion to the input's side.
 
     Raises:
-        ModelError: one of them would be no whole number.
+        ModelError: the graph's own side is open, or a size would not be a whole number.
     """
     sizes = written_sizes(graph)
     if sizes and not own:
@@ -274,14 +277,14 @@ def _rewrite_sizes(graph: onnx.GraphProto, own: int, side: int) -> None:
 
 
 def _rewrite_batches(graph: onnx.GraphProto, own: int, batch: int) -> None:
-    """Scale the batches that are constants; one that is not a multiple of `own` fails when it runs."""
+    """Scale the constant batches; one that is not a multiple of `own` fails when it runs."""
     for size in _written_parts(graph, 0):
         first, *rest = size.numbers
         _rewrite(graph, size, [first * batch // own, *rest])
 
 
 def _rewrite(graph: onnx.GraphProto, size: WrittenSize, numbers: list[int]) -> None:
-    """Replace the numbers that a node takes; the constant stays, since other nodes may use it."""
+    """Replace the numbers that a node takes; keep the constant, which other nodes may use."""
     name = f"rembg_tuner.size_{len(graph.initializer)}"
     graph.initializer.append(
         onnx.helper.make_tensor(name, TensorProto.INT64, [len(numbers)], numbers)
@@ -290,7 +293,7 @@ def _rewrite(graph: onnx.GraphProto, size: WrittenSize, numbers: list[int]) -> N
 
 
 def keep_first_output(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop every output but the first, and what only they need.
+    """Remove every output but the first, and the nodes and weights that only they need.
 
     Returns:
         A changed copy.
@@ -316,10 +319,10 @@ def keep_first_output(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def widen_to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn half-precision weights and casts to them into float32, for tools that know no other.
+    """Convert half-precision weights and casts to float32, for tools that support only float32.
 
     Returns:
-        A changed copy whose values are the same numbers.
+        A changed copy with the same values.
     """
     wide: onnx.ModelProto = _copy(model)
     graph = wide.graph
@@ -340,7 +343,7 @@ def widen_to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fix_input(model: onnx.ModelProto, *, side: int, batch: int = 1) -> onnx.ModelProto:
-    """Set the dimensions of a freed graph's input as numbers.
+    """Set the dimensions of a freed graph's input to numbers.
 
     Returns:
         A changed copy, its input (batch, 3, side, side).
@@ -353,7 +356,7 @@ def fix_input(model: onnx.ModelProto, *, side: int, batch: int = 1) -> onnx.Mode
 
 
 def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Write a graph in a newer opset, unless it is in that or a newer one already.
+    """Convert a graph to a newer opset; return it unchanged if its opset is new enough.
 
     Raises:
         ModelError: one of its operators cannot be converted.
@@ -374,7 +377,7 @@ def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 def convolutions(model: onnx.ModelProto) -> list[str]:
-    """Name a graph's convolutions, in the order they run in; ones without a name are given one."""
+    """Return the names of a graph's convolutions in node order; name those without a name."""
     names: list[str] = []
     for i, node in enumerate(model.graph.node):
         if node.op_type in ("Conv", "ConvTranspose"):
@@ -384,7 +387,7 @@ def convolutions(model: onnx.ModelProto) -> list[str]:
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph under its name, at once and whole.
+    """Write a graph to a file, atomically.
 
     Raises:
         OSError: it cannot be written.
@@ -394,6 +397,6 @@ def save_graph(model: onnx.ModelProto, path: Path) -> None:
 
 
 def mark(model: onnx.ModelProto, key: str, value: str) -> None:
-    """Write a word into a graph's metadata."""
+    """Add an entry to a graph's metadata."""
     entry = model.metadata_props.add()
     entry.key, entry.value = key, value

@@ -1,7 +1,7 @@
-"""Read in which form an ONNX file is written, without onnx: a measured worker must not carry that.
+"""Read the versions and the input size of an ONNX file without onnx.
 
-Only the outermost fields of the file are read (onnx.proto: ModelProto, OperatorSetIdProto); the
-graph, which is nearly all of it, is skipped.
+A measured worker must not import onnx. The graph, which is nearly all of the file, is not loaded:
+its large fields are skipped (onnx.proto: ModelProto, OperatorSetIdProto, GraphProto).
 """
 
 from __future__ import annotations
@@ -17,31 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What the onnx of requirements.txt knows; a test holds them against it.
+# The newest versions that the onnx of requirements.txt supports; a test compares them.
 NEWEST_OPSET = 28
 NEWEST_IR = 14
 _IR_VERSION, _OPSET_IMPORT = 1, 8  # fields of ModelProto
 _GRAPH, _INPUT = 7, 11  # fields of ModelProto and of GraphProto
-_TYPE, _TENSOR, _SHAPE, _DIM_VALUE = (
-    2,
-    1,
-    2,
-    1,
-)  # of ValueInfoProto, TypeProto, its Tensor, a dimension
+# Fields of ValueInfoProto, of TypeProto, of its Tensor, and of a dimension.
+_TYPE, _TENSOR, _SHAPE, _DIM_VALUE = 2, 1, 2, 1
 _CHANNELS = 3
 _DOMAIN, _VERSION = 1, 2  # fields of OperatorSetIdProto
-_NUMBER, _BYTES = 0, 2  # protobuf's kinds of fields
+_NUMBER, _BYTES = 0, 2  # wire types of protobuf
 _FIXED_BYTES = {1: 8, 5: 4}
 _MAX_OPSET_BYTES = 1024  # a domain's name and a number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """In which form a file is written.
+    """The versions of an ONNX file.
 
     Attributes:
-        ir: the version of the file format; 0: it does not tell.
-        opset: the version of ONNX's own operators; 0: it does not tell.
+        ir: the version of the file format; 0: not specified.
+        opset: the version of ONNX's own operators; 0: not specified.
     """
 
     ir: int = 0
@@ -51,14 +47,15 @@ class Form:
 def refuse_newer(path: Path, *, called: Path) -> None:
     """Check that a file's versions are supported; an unreadable file is left to the engine.
 
-    OpenVINO takes operators that it does not know by their newest version that it does, in silence.
+    OpenVINO silently reads an operator of an unknown version as the newest version that it
+    supports.
 
     Args:
         path: an ONNX file.
-        called: what the message calls it.
+        called: the path that the message names.
 
     Raises:
-        ModelError: its opset or IR version is newer than any that is known.
+        ModelError: its opset or IR version is newer than the supported ones.
         OSError: it cannot be read.
     """
     form = read_form(path)
@@ -85,7 +82,7 @@ def refuse_newer(path: Path, *, called: Path) -> None:
 
 
 def read_form(path: Path) -> Form:
-    """Read a file's form; of one that is no ONNX file, nothing.
+    """Read a file's versions; they are 0 if it is not an ONNX file.
 
     Raises:
         OSError: it cannot be read.
@@ -109,13 +106,14 @@ def read_form(path: Path) -> Form:
 def read_input_side(path: Path) -> int | None:
     """Read the side of a network's input from its graph, without onnx.
 
-    None: the graph leaves it open.
+    The input is the first one with four dimensions and three channels.
 
-    That is the first input with four dimensions, three channels and one height and width.
+    Returns:
+        The side, px; None: the graph has no such input, or its height and width are open or differ.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it holds no graph.
+        OSError: the file cannot be read.
+        ValueError: it does not contain a graph.
     """
     with path.open("rb") as file:
         for field, end in _messages(file, path.stat().st_size):
@@ -125,10 +123,10 @@ def read_input_side(path: Path) -> int | None:
 
 
 def _side_of_graph(file: BinaryIO, end: int) -> int | None:
-    """Find the input among a graph's fields.
+    """Find the input among a graph's fields and return its side; see `read_input_side`.
 
     Raises:
-        ValueError: it is no graph.
+        ValueError: it is not a graph.
     """
     for field, length_end in _messages(file, end):
         if field != _INPUT:
@@ -149,12 +147,12 @@ def _side_of_graph(file: BinaryIO, end: int) -> int | None:
 
 
 def _messages(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
-    """Yield a message's fields that hold bytes, each with where it ends.
+    """Yield a message's fields that contain bytes, each with the position of its end.
 
-    The file stands at its content.
+    At each yield, the file is at the start of the field's content.
 
     Raises:
-        ValueError: it is no message.
+        ValueError: it is not a message.
     """
     while file.tell() < end:
         key = _varint(file)
@@ -174,12 +172,12 @@ def _messages(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _fields(file: BinaryIO) -> Iterator[tuple[int, int | bytes]]:
-    """Return a message's fields, each with its number or its bytes.
+    """Yield a message's fields, each with its number or its bytes.
 
-    Long ones, such as graphs, are skipped.
+    Long fields, such as graphs, are skipped.
 
     Raises:
-        ValueError: it is no message.
+        ValueError: it is not a message.
     """
     while True:
         key = _varint(file)
@@ -201,10 +199,10 @@ def _fields(file: BinaryIO) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _varint(file: BinaryIO) -> int | None:
-    """Read a number of variable length; None: the file is at its end.
+    """Read a number of variable length; None: end of the file.
 
     Raises:
-        ValueError: it is longer than any.
+        ValueError: it has more than ten bytes.
     """
     number = 0
     for shift in range(0, 70, 7):

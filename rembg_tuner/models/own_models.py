@@ -1,4 +1,4 @@
-"""A user's own .onnx file, and the record beside it that tells how it takes a picture."""
+"""Read a user's own .onnx file, and the record beside it that describes its input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ def expanded(path: str) -> Path:
 
 
 def read_own_model(model: str) -> ModelSpec:
-    """Describe a user's own .onnx file: by the record beside it, else normalised as U2-Net is."""
+    """Return the spec of a user's .onnx file: from the record beside it, else with U2-Net's values.
+
+    Raises:
+        MissingModelError: the path is a folder, or does not exist.
+        ModelError: the record is not valid.
+    """
     path = expanded(model)
     if path.is_dir():
         raise MissingModelError(
@@ -51,10 +56,10 @@ def read_own_model(model: str) -> ModelSpec:
 
 
 def _read_record(path: Path) -> dict[str, object]:
-    """Read what stands beside an own file: mean, std, post and side; other keys are not looked at.
+    """Read mean, std, post and side from the record of a user's file; other keys are ignored.
 
     Raises:
-        ModelError: it does not read, or one of the four is not what it should be.
+        ModelError: it cannot be read, or one of the four is not valid.
     """
     record = {key: value for key, value in read_record_file(path).items() if key in _RECORD_KEYS}
     for key in ("mean", "std"):
@@ -81,10 +86,10 @@ def _read_record(path: Path) -> dict[str, object]:
 
 
 def read_record_file(path: Path) -> dict[str, object]:
-    """Read a record; an empty one where there is no such file.
+    """Read a record; empty: there is no such file.
 
     Raises:
-        ModelError: it does not read, or is no object.
+        ModelError: it cannot be read, or is not a JSON object.
     """
     if not path.is_file():
         return {}
@@ -106,7 +111,7 @@ def read_record_file(path: Path) -> dict[str, object]:
 
 
 def _three_numbers(path: Path, key: str, value: object) -> tuple[float, ...]:
-    """Check a mean or a std."""
+    """Check the three numbers of a mean or a std, and return them as floats."""
     is_list = isinstance(value, list) and len(value) == 3
     if not is_list or not all(
         type(number) in (int, float) for number in cast("list[object]", value)

@@ -1,4 +1,4 @@
-"""What a worker must know of a model; crosses to it as JSON."""
+"""The description of a model for the worker, which receives it as JSON."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ DEFAULT_MODEL = "u2netp"
 MODEL_ALIASES = {"u2net_lite": DEFAULT_MODEL}  # the article's name for it
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-BATCH, HEIGHT, WIDTH = "batch", "height", "width"  # the names of a freed graph's dimensions
-SIDE_COMMENT = (  # begins the line behind a converted ncnn network that tells its input's side
-    "#side "
-)
-EXIT_BAD_MODEL = 3  # `conversion` ends so where the model is at fault, and not this machine
+BATCH, HEIGHT, WIDTH = "batch", "height", "width"  # the names of a free graph's dimensions
+# Starts the last line of a converted ncnn network, which contains the side of its input.
+SIDE_COMMENT = "#side "
+EXIT_BAD_MODEL = 3  # the exit code of `conversion` if the model is the cause, not this machine
 Post = Literal["minmax", "sigmoid", "classes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """One model's file and how a picture is made into its input.
+    """A model's file, and how a picture is converted to its input.
 
     Attributes:
-        name: rembg's name, or the path that was given.
-        path: the file as released.
-        graph_path: the file to load: the same, or a copy whose input size was freed.
-        checksums: hex digests by algorithm that the released file must have; empty for an own file.
-        side: the network's own input side in px; None: read it from the graph.
-        mean, std: of each channel (RGB), in [0, 1], subtracted and divided by.
-        post: how the first output becomes a matte; see `imaging.matte.foreground_of`.
-        computes_sizes: the graph is known to compute every size from its input's.
+        name: rembg's name, or the given path.
+        path: the released file.
+        graph_path: the file to load: the same, or a copy with a free input size.
+        checksums: hex digests by algorithm that the released file must have; empty: a user's file.
+        side: the network's own input side in px; None: it is read from the graph.
+        mean, std: of each channel (RGB), in [0, 1]; subtracted, and divided by.
+        post: how the first output is converted to a matte; see `imaging.matte.foreground_of`.
+        computes_sizes: whether the graph is known to compute all sizes from its input's size.
     """
 
     name: str
@@ -55,7 +54,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Make it again of what `to_dict` gave, as JSON carries it."""
+        """Create a spec from the fields that `to_dict` returned, after JSON."""
         return cls(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
 
 
@@ -81,11 +80,11 @@ def check_outputs(count: int, path: Path) -> None:
     """Check that a graph has an output.
 
     Args:
-        count: of its outputs.
+        count: number of its outputs.
         path: the model's file, for the message.
 
     Raises:
-        ModelError: it has none.
+        ModelError: it has no output.
     """
     if not count:
         raise ModelError(
@@ -101,8 +100,8 @@ def not_a_picture(path: Path | Message, inputs: object) -> ModelError:
     """Return the error of a graph whose inputs are not one picture.
 
     Args:
-        path: the model's file, or what the message calls it.
-        inputs: what it takes, as the library describes them.
+        path: the model's file, or its name in the message.
+        inputs: its inputs, as the library describes them.
     """
     return ModelError(
         Message(
@@ -115,10 +114,10 @@ def not_a_picture(path: Path | Message, inputs: object) -> ModelError:
 
 
 def check_square(path: Path | Message, width: int, height: int) -> None:
-    """Check that a graph's input is square; 0: a side is open.
+    """Check that a graph's input is square; a side of 0 is open.
 
     Raises:
-        ModelError: it is not.
+        ModelError: it is not square.
     """
     if width and height and width != height:
         raise ModelError(
@@ -132,7 +131,7 @@ def check_square(path: Path | Message, width: int, height: int) -> None:
 
 
 def open_size(path: Path) -> ModelError:
-    """Return the error of a graph whose input has any size where none was asked for."""
+    """Return the error of a graph with an open input size if no size was requested."""
     return ModelError(Message("{model} has no fixed input size; give --network-size", model=path))
 
 
@@ -150,13 +149,13 @@ def file_digests(path: Path, algorithms: list[str]) -> dict[str, str]:
 
 
 def verify(spec: ModelSpec) -> str:
-    """Check the released file against its checksums, as at every load.
+    """Check the released file against its checksums; called at every load.
 
     Returns:
-        The file's SHA-256 in hex; names what is derived from it in the cache.
+        The file's SHA-256 in hex; part of the names of derived files in the cache.
 
     Raises:
-        ModelError: the file cannot be read, or is not the one expected.
+        ModelError: the file cannot be read, or is not the expected one.
     """
     try:
         wanted = file_digests(Path(spec.path), [*spec.checksums, "sha256"])
@@ -189,7 +188,7 @@ def verify(spec: ModelSpec) -> str:
 
 
 def _by_path_text(spec: ModelSpec) -> Message:
-    """Return how a converted file, or one that stands in for the released one, is used all the same."""
+    """Return how to use a converted file, or a file in place of the released one, by its path."""
     path = Path(spec.path)
     beside = path.with_suffix(".json")
     argument = ShellOrPage(
