@@ -130,7 +130,7 @@ def _is_address(text: str) -> bool:
 
 @contextlib.contextmanager
 def _alone(place: Path, listener: Listener) -> Iterator[None]:
-    """Hold a lock beside the file; wait while another process holds it."""
+    """Lock a file beside the target; wait while another process has the lock."""
     with place.with_name(f".{place.name}.lock").open("ab") as lock:
         while True:
             try:

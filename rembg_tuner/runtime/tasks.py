@@ -143,7 +143,7 @@ class Task(Generic[T]):
                 stop()
 
     def call_when_done(self, callback: Callable[[], None]) -> None:
-        """Call a function in the lane's thread when the task is done; at once if it is done now."""
+        """Call a function in the lane's thread when the task is done, or immediately if it is."""
         with self._lane.lock:
             if not self.done.is_set():
                 self._on_done.append(callback)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Difference = tuple[tuple[str, Value, Value], ...]
 
 MAX_SETTINGS = 2000
-MAX_COMBINATIONS = 20_000  # many of which give equal settings; takes about 3 s
+MAX_COMBINATIONS = 20_000  # most of which make equal settings; takes about 3 s
 # Small enough for a few minutes; with the engines' own axes it includes the usual best settings.
 _COMMON_AXES: dict[str, tuple[Value, ...]] = {
     "intra_op_threads": (1, 2),

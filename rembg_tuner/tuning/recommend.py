@@ -66,7 +66,7 @@ class Recommendation:
         runner_up: the second best; None: there is none.
         steps: the next settings with more or less of each budget.
         expected_s: the 95 % prediction interval of its time in a new worker on this machine,
-            seconds; None: too few settings ran in several workers.
+            seconds; None: unknown, see `expected_range_s`.
         expected: the same as a sentence.
     """
 
