@@ -1,10 +1,11 @@
-"""OpenVINO on the CPU; the only door to openvino.
+"""OpenVINO on the CPU; the only module that imports openvino.
 
-A compiled model is exported to the cache and imported at the next start: that spares the compile,
-its memory (30 MiB with u2netp), and reading the ONNX file. The cached file is mapped, not read:
-with a network of u2net's size the load's peak falls from 610 to 443 MiB, and what stays from 557 to
-389. Half-precision arithmetic gets half-precision weights, which halves the file too (275 MiB,
-249). Only the first output is kept: the U2-Net graphs have six side outputs that nobody reads.
+A compiled model is exported to the cache and imported at the next start. This saves the
+compilation, its memory (30 MiB with u2netp), and reading the ONNX file. The cached file is mapped,
+not read: with a network of u2net's size the peak of the load falls from 610 to 443 MiB, and the
+memory after the load from 557 to 389 MiB. With half-precision arithmetic, the weights are stored in
+half precision, which also halves the file (275 MiB and 249 MiB). Only the first output is kept: the
+six side outputs of the U2-Net graphs are not used.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Value
 
 _DEVICE = "CPU"
-# int8 is in the graph; what is left of it in floats is computed in fp32.
+# int8 is part of the graph; its remaining float operators are computed in fp32.
 _PRECISIONS = {
     "fp32": openvino.Type.f32,
     "bf16": openvino.Type.bf16,
@@ -41,7 +42,7 @@ _PRECISIONS = {
 }
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
 _HALF = frozenset({"bf16", "fp16"})
-_FORM = 2  # raised when what is compiled changes, so that older files are not taken for it
+_FORM = 2  # increased when the compiled content changes, so that older files are not used
 _INT8_CONVOLUTIONS = frozenset({"I8", "U8"})
 
 
@@ -54,11 +55,11 @@ class OpenVinoEngine:
     """One compiled model and one infer request."""
 
     def __init__(self, request: EngineRequest) -> None:
-        """Compile the model, or import what was compiled before.
+        """Compile the model, or import the compiled model from the cache.
 
         Raises:
-            ModelError: the file is no model, or cannot take the network size.
-            EngineError: the precision is not this CPU's, or compiling failed.
+            ModelError: the file is not a model, or cannot take the network size.
+            EngineError: the CPU does not support the precision, or the compilation failed.
         """
         core = openvino.Core()
         settings = request.settings
@@ -89,7 +90,7 @@ class OpenVinoEngine:
         self.effective = self._read_back(request.model.name)
 
     def _read_back(self, model: str) -> dict[str, Value]:
-        """Read from the compiled model what it does, by the settings' names."""
+        """Read the actual settings from the compiled model, by the settings' names."""
         precision = self._compiled.get_property(properties.hint.inference_precision())
         words = {kind: word for word, kind in reversed(_PRECISIONS.items())}
         word = words.get(precision, str(precision))
@@ -123,12 +124,12 @@ class OpenVinoEngine:
         return pictures_of(output, self._path)[:count].copy()
 
     def cancel(self) -> None:
-        """End the running inference."""
+        """Stop the running inference."""
         self._cancelled = True
         self._request.cancel()
 
     def close(self) -> None:
-        """Drop the compiled model."""
+        """Release the compiled model."""
         del self._request, self._compiled
         self._mapped = None
 
@@ -136,16 +137,15 @@ class OpenVinoEngine:
 def _import_or_compile(
     core: openvino.Core, request: EngineRequest, config: dict[str, object]
 ) -> tuple[openvino.CompiledModel, openvino.Tensor | None, tuple[Message, ...]]:
-    """Return the compiled model, from the cache if it exists, its mapped file, and warnings."""
+    """Return the compiled model (from the cache if possible), its mapped file, and warnings."""
     blob = _blob_path(core, request, config)
-    if has_its_sum(blob):  # OpenVINO takes one with a flipped bit, and cuts out something else
+    if has_its_sum(blob):  # OpenVINO accepts a file with a flipped bit, and returns wrong mattes
         try:
-            # Copy on write: OpenVINO asks for memory that can be written, and the file is
-            # everybody's.
+            # Copy on write: OpenVINO requires writable memory, and other processes use the file.
             mapped = openvino.Tensor(np.memmap(blob, np.uint8, mode="c"), shared_memory=True)
             return core.import_model(mapped, _DEVICE, config), mapped, ()
         except (RuntimeError, ValueError, OSError):
-            blob.unlink(missing_ok=True)  # of another build: it is made again below
+            blob.unlink(missing_ok=True)  # of another build: it is compiled again below
     compiled = _compile(core, request, config)
     try:
         with replacing(blob) as file:
@@ -164,7 +164,7 @@ def _import_or_compile(
 
 
 def _blob_path(core: openvino.Core, request: EngineRequest, config: dict[str, object]) -> Path:
-    """Name the compiled model by all that it depends on."""
+    """Return the path of the compiled model, named by everything that it depends on."""
     parts = {
         "form": _FORM,
         "model": request.model_digest,
@@ -183,11 +183,11 @@ def _blob_path(core: openvino.Core, request: EngineRequest, config: dict[str, ob
 def _compile(
     core: openvino.Core, request: EngineRequest, config: dict[str, object]
 ) -> openvino.CompiledModel:
-    """Read the released file, keep the first output, fix the input's size, compile.
+    """Read the released file, keep the first output, fix the input's size, and compile.
 
     Raises:
         ModelError: the file is not a model, or cannot take the network size.
-        EngineError: compiling failed.
+        EngineError: the compilation failed.
     """
     path = Path(request.model.path)
     model = _read_model(core, request)
@@ -250,9 +250,10 @@ def _read_model(core: openvino.Core, request: EngineRequest) -> openvino.Model:
 
 
 def _halved(core: openvino.Core, model: openvino.Model, request: EngineRequest) -> openvino.Model:
-    """Return a model with its weights in half precision, which OpenVINO does only while it writes a file.
+    """Return a model with its weights in half precision.
 
-    In the cache, where what a killed worker leaves of it is swept out.
+    OpenVINO converts weights only while it writes a file. The file is written to the cache, where
+    files of killed workers are deleted later.
     """
     try:
         with making_folder(request.cache) as scratch:
@@ -289,18 +290,18 @@ def _runs_int8(compiled: openvino.CompiledModel) -> bool:
 
 
 def _reason(error: RuntimeError) -> Message:
-    """Return the last line of OpenVINO's complaint, which is the reason."""
+    """Return the last line of OpenVINO's error, which is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return quoted(lines[-1]) if lines else Message("no reason was given")
 
 
 def cpu_capabilities() -> list[str]:
-    """List what the CPU device computes in, in OpenVINO's words."""
+    """List the capabilities of the CPU device, by OpenVINO's names."""
     return sorted(openvino.Core().get_property(_DEVICE, properties.device.capabilities()))
 
 
 def int8_versions() -> dict[str, str]:
-    """Return the versions of what makes the graph."""
+    """Return the versions of the packages that create the int8 graph."""
     from importlib.metadata import version as version_of
 
     return {name: version_of(name) for name in ("nncf", "onnx")}
@@ -313,16 +314,16 @@ def quantize(
 
     Args:
         model: an onnx.ModelProto with one input, opset 13 or newer.
-        inputs: what the ranges are taken from, each float32 (1, 3, side, side).
+        inputs: the inputs for calibration, each float32 (1, 3, side, side).
         input_name: of the graph's input.
-        left_out: nodes that stay in float32.
+        left_out: names of the nodes that stay in float32.
 
     Returns:
-        Another onnx.ModelProto.
+        A new onnx.ModelProto.
 
     Source: Kozlov et al., Neural Network Compression Framework, arXiv:2002.08679.
     """
-    # Not needed by a run, and not imported by a measured worker.
+    # Imported here, because a measured worker must not import them.
     import contextlib
     import logging
     import sys
@@ -331,7 +332,7 @@ def quantize(
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
     scope = {"ignored_scope": nncf.IgnoredScope(names=left_out)} if left_out else {}
-    # Its progress bars go to standard output, where --json's document stands alone.
+    # Its progress bars go to standard output, which may contain only the document of --json.
     with contextlib.redirect_stdout(sys.stderr):
         return nncf.quantize(
             model,

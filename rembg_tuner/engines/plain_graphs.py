@@ -1,6 +1,6 @@
-"""Graphs as tools for other engines like them, and what ONNX Runtime makes of them.
+"""Create plain graphs for the converters of other engines, and run them with ONNX Runtime.
 
-Imported by processes that convert or quantise only: it brings onnx.
+Only processes that convert or quantise models import this module, because it imports onnx.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def plain_graph(source: Path, *, side: int) -> onnx.ModelProto:
-    """Make a graph as other tools like it: one output, fixed input, float32, nodes in order.
+    """Create a graph for other tools: one output, fixed input, float32, sorted nodes.
 
     Args:
-        source: the ONNX file as released.
+        source: the released ONNX file.
         side: of the input, px; 0: the graph's own.
 
     Raises:
-        ModelError: it does not read, or does not take that side.
+        ModelError: it cannot be read, or does not take that side.
     """
     model = graphs.widen_to_fp32(graphs.keep_first_output(graphs.load_graph(source)))
     own = graphs.own_side(model.graph)
@@ -38,18 +38,18 @@ def plain_graph(source: Path, *, side: int) -> onnx.ModelProto:
 
 
 def run_plain(plain: Path, source: Path, *, side: int) -> RawOutput:
-    """Run a plain graph once on noise by ONNX Runtime; what is wrong with it is told of its source.
+    """Run a plain graph once on noise with ONNX Runtime; errors name its source.
 
     Args:
-        plain: what `plain_graph` made, saved.
-        source: the ONNX file as released, for the message.
+        plain: the saved graph of `plain_graph`.
+        source: the released ONNX file, for the message.
         side: of the input, px.
 
     Returns:
-        Its answer, float32 (1, c, h, w).
+        Its output, float32 (1, c, h, w).
 
     Raises:
-        EngineError, ModelError: it does not run, or makes no matte.
+        EngineError, ModelError: it does not run, or does not produce a matte.
     """
     from rembg_tuner.engines.onnxruntime.session import probe
 

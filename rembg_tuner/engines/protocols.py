@@ -1,7 +1,7 @@
-"""What an engine is opened with, and what it then can do.
+"""The request that opens an engine, and the methods of an opened engine.
 
-It says afterwards what it really does (`effective`), read back from the library and not from what
-was asked.
+An engine reports its actual settings (`effective`): they are read back from the library, not copied
+from the request.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings, Value
 
 
-# What `models quantize` writes into a graph's metadata, so that an engine can read back what it
-# runs.
+# Metadata of a graph, written by `models quantize`: an engine reads its number format from it.
 INT8_MARK = "rembg_tuner.precision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequest:
-    """What an engine is opened with.
+    """The request that opens an engine.
 
     Attributes:
         model_digest: the model's SHA-256 in hex, as just verified.
-        threads: CPUs this process may use; what 0 threads means.
+        threads: number of CPUs that this process may use; replaces 0 threads.
         cache: a folder for compiled models.
-        cpu: the processor's name and features, see `Host.cpu_identity`; what is compiled for one
-            processor is not used on another.
-        tell: called with the name of a phase of its own that takes long, such as TensorRT's build.
+        cpu: the processor's name and features, see `Host.cpu_identity`; files compiled for one
+            processor are not used on another.
+        tell: called with the name of a long phase of the engine, such as TensorRT's build.
     """
 
     settings: Settings
@@ -56,23 +55,23 @@ class Engine(Protocol):
     """A loaded model that can be stopped while it runs.
 
     Attributes:
-        effective: what the library says of itself, by the settings' names; None for what it has
-            not.
-        warnings: for the user: what is other than asked, or worth knowing.
+        effective: the actual settings as the library reports them, by the settings' names; None:
+            the library does not have the setting.
+        warnings: for the user: differences from the requested settings, and notes.
     """
 
     effective: dict[str, Value]
     warnings: tuple[Message, ...]
 
     def cancel(self) -> None:
-        """Stop the prediction that runs now, from another thread; nothing if none does."""
+        """Stop the running prediction, from another thread; does nothing if none is running."""
 
     def close(self) -> None:
         """Release the session's memory."""
 
 
 class NetworkEngine(Engine, Protocol):
-    """An engine that runs the network alone; the pictures are ours."""
+    """An engine that runs only the network; this program processes the pictures."""
 
     side: int
 
@@ -83,43 +82,45 @@ class NetworkEngine(Engine, Protocol):
             network_input: float32 (n, 3, side, side), n from 1 to the settings' batch_size.
 
         Returns:
-            float32 (n, c, h, w): the first output, as the network gave it.
+            float32 (n, c, h, w): the first output of the network.
 
         Raises:
             EngineError: the library failed.
-            ModelError: the network makes no mattes.
+            ModelError: the network does not produce mattes.
             CancelledError: `cancel` was called meanwhile.
         """
 
 
 class StockEngine(Engine, Protocol):
-    """An engine that has a whole pipeline of its own, to be measured against."""
+    """An engine with a complete pipeline, for comparison."""
 
     def remove_background(self, picture: bytes, max_side: int) -> tuple[bytes, float]:
-        """Cut a picture out.
+        """Cut out a picture.
 
         Args:
-            picture: a file's bytes.
-            max_side: the longest side it is scaled down to first, px; 0: as it is.
+            picture: the content of a picture file.
+            max_side: the longest side to which it is scaled down first, px; 0: original size.
 
         Returns:
-            A PNG's bytes, and the seconds spent in the network.
+            The content of a PNG file, and the seconds spent in the network.
 
         Raises:
-            PictureError, EngineError, CancelledError.
+            PictureError: the picture cannot be read.
+            EngineError: the library failed.
+            CancelledError: `cancel` was called meanwhile.
         """
 
 
 def resolve_side(request: EngineRequest, *, width: int = 0, height: int = 0) -> int:
-    """Return the side of the network's input, px: requested, else the graph's, else the catalogue's.
+    """Return the side of the network's input, px: requested, the graph's or the catalogue's.
 
     Args:
-        request: what the engine is opened with.
+        request: the request that opens the engine.
         width: of the graph's input, px; 0: it is open.
-        height: likewise.
+        height: of the graph's input, px; 0: it is open.
 
     Raises:
-        ModelError: the input is not square, or none of them says.
+        ModelError: the input is not square, or no size is known.
     """
     path = Path(request.model.path)
     check_square(path, width, height)
@@ -130,7 +131,7 @@ def resolve_side(request: EngineRequest, *, width: int = 0, height: int = 0) -> 
 
 
 def pictures_of(output: RawOutput, path: str) -> RawOutput:
-    """Return a network's first output with its channels' axis.
+    """Return a network's first output with a channel axis.
 
     Args:
         output: float32 (n, c, h, w) or (n, h, w).
@@ -140,13 +141,13 @@ def pictures_of(output: RawOutput, path: str) -> RawOutput:
         float32 (n, c, h, w).
 
     Raises:
-        ModelError: it has another shape, so the network makes no mattes.
+        ModelError: it has another shape, so the network does not produce mattes.
     """
     if output.ndim not in (3, 4):
         raise ModelError(
             Message(
-                "{path} does not produce a matte: its first output has the shape {shape}, and one of"
-                " three or four dimensions is required",
+                "{path} does not produce a matte: its first output has the shape {shape}, and one"
+                " of three or four dimensions is required",
                 path=Path(path),
                 shape=str(output.shape),
             )
@@ -155,9 +156,10 @@ def pictures_of(output: RawOutput, path: str) -> RawOutput:
 
 
 def fill_up(network_input: NetworkInput, batch: int) -> NetworkInput:
-    """Repeat the last picture until there are as many as the session takes.
+    """Repeat the last picture until the batch is full.
 
-    Float32 (batch, 3, h, w).
+    Returns:
+        float32 (batch, 3, h, w).
     """
     missing = batch - len(network_input)
     if not missing:
@@ -166,9 +168,10 @@ def fill_up(network_input: NetworkInput, batch: int) -> NetworkInput:
 
 
 def noise(*, side: int, batch: int = 1) -> NetworkInput:
-    """Make what a network is tried with.
+    """Create an input to test a network with: normally distributed noise, always the same.
 
-    Float32 (batch, 3, side, side), normal, the same every time.
+    Returns:
+        float32 (batch, 3, side, side).
     """
     tried: NetworkInput = np.random.default_rng(0).standard_normal(
         (batch, 3, side, side), np.float32
@@ -177,14 +180,14 @@ def noise(*, side: int, batch: int = 1) -> NetworkInput:
 
 
 def answer_difference(answer: RawOutput, reference: RawOutput) -> float:
-    """Return the difference of two engines' answers to the same input.
+    """Return the difference between two engines' outputs for the same input.
 
     Args:
-        answer: of any shape whose axes of one are not counted.
+        answer: any shape; axes of length one are ignored.
         reference: likewise.
 
     Returns:
-        The mean absolute difference as a share of the reference's range; infinite where the shapes
+        The mean absolute difference as a fraction of the reference's range; infinite if the shapes
         differ.
     """
     a, b = np.squeeze(answer), np.squeeze(reference)

@@ -1,7 +1,7 @@
-"""The stock pipeline, `rembg.remove`, to compare with; the only door to rembg and Pillow.
+"""The stock pipeline `rembg.remove`, for comparison; the only module that imports rembg and PIL.
 
-It gets the same session options, and keeps rembg's own environment and defaults: bytes in, PNG out,
-threads left to ONNX Runtime when 0.
+It uses the same session options, and rembg's own environment and defaults: bytes in, PNG out. For 0
+threads, ONNX Runtime chooses the number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Value
 
 
-# What Pillow raises for a damaged picture, besides its own
+# Errors that Pillow raises for a damaged picture, besides its own classes.
 _PILLOWS_FAULTS = (OSError, ValueError, SyntaxError, EOFError, struct.error)
 
 
@@ -39,20 +39,20 @@ def version() -> str:
 
 
 class _StoppableSession:
-    """An InferenceSession as rembg uses it, that is timed and can be told to terminate."""
+    """An InferenceSession for rembg that is timed and can be terminated."""
 
     def __init__(self, session: Any) -> None:
-        """Stand in for a session."""
+        """Wrap a session."""
         self._session = session
         self.run_options = ours.fresh_run_options(is_shrinking=False)
         self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        """Return the session's own attribute."""
+        """Return an attribute of the session."""
         return getattr(self._session, name)
 
     def run(self, outputs: list[str] | None, feed: dict[str, NetworkInput]) -> list[RawOutput]:
-        """Run and time it."""
+        """Run the session, and add the time to `seconds`."""
         started = time.perf_counter()
         result = ours.run_session(self._session, feed, self.run_options, outputs)
         self.seconds += time.perf_counter() - started
@@ -63,17 +63,14 @@ class RembgEngine:
     """A rembg session."""
 
     def __init__(self, request: EngineRequest) -> None:
-        """Make the session as rembg's own callers do.
+        """Create the session as users of rembg do.
 
         Raises:
-            EngineError: rembg is not installed.
-            MissingProviderError: the provider asked for is absent, or is not what runs.
-            ModelError: rembg knows no such model.
+            MissingProviderError: the requested provider is missing, or is not the one that runs.
         """
         settings, model = request.settings, request.model
-        os.environ["U2NET_HOME"] = str(
-            Path(model.path).parent
-        )  # the file found, so that nothing is downloaded
+        # The folder of the file that was found, so that rembg downloads nothing.
+        os.environ["U2NET_HOME"] = str(Path(model.path).parent)
         import rembg
 
         provider = require_provider(settings.provider)
@@ -82,14 +79,15 @@ class RembgEngine:
         session = rembg.new_session(model.name, sess_opts=options, providers=[provider])
         refuse_another_provider(session.inner_session, settings.provider)
         self._rembg = rembg
-        # Of clothes rembg makes three pictures; of this category one, which is the one ours makes.
+        # For clothes rembg returns three pictures; for this category, only the one that this
+        # program returns.
         self._extras = {"cloth_category": "attire"} if model.post == "classes" else {}
         self._session = session
         self._inner = _StoppableSession(session.inner_session)
         session.inner_session = self._inner
         effective = ours.read_back(self._inner._session)
         if effective["intra_op_threads"] is None and threads_before is not None:
-            # 0 was asked: count what ONNX Runtime's pool holds, the calling thread included
+            # 0 was requested: count the threads of ONNX Runtime's pool and the calling thread.
             effective["intra_op_threads"] = (ours.count_threads() or 0) - threads_before + 1
         self.effective: dict[str, Value] = {
             "model": model.name,
@@ -100,7 +98,7 @@ class RembgEngine:
         self.warnings: tuple[Message, ...] = ()
 
     def remove_background(self, picture: bytes, max_side: int) -> tuple[bytes, float]:
-        """Cut a picture out as rembg does; see `StockEngine`."""
+        """Cut out a picture as rembg does; see `StockEngine`."""
         from PIL import Image, UnidentifiedImageError
 
         self._inner.run_options = ours.fresh_run_options(is_shrinking=False)
@@ -128,16 +126,16 @@ class RembgEngine:
             ) from error
 
     def cancel(self) -> None:
-        """End the running inference; what rembg does around it runs on."""
+        """Stop the running inference; rembg's other steps continue."""
         self._inner.run_options.terminate = True
 
     def close(self) -> None:
-        """Drop the session."""
+        """Release the session."""
         del self._session, self._inner
 
 
 def import_rembg() -> str:
-    """Import rembg, so that no load pays for it, and give its version.
+    """Import rembg before the first load, and return its version.
 
     Raises:
         EngineError: it is not installed.

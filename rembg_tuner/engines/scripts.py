@@ -62,7 +62,7 @@ ONNXRUNTIME = Script(
     block=_ONNXRUNTIME_BLOCK,
     imports="import onnx\nimport onnxruntime",
     body=_ONNXRUNTIME_BODY.replace("@OPTIONS@", _OPTIONS),
-    # Those of ONNX Runtime's packages that hold another provider than the CPU's.
+    # The packages with the execution provider; each is another build of ONNX Runtime.
     packages={
         "cpu": ("onnx", "onnxruntime"),
         "cuda": ("onnx", "onnxruntime-gpu"),

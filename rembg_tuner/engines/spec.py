@@ -1,8 +1,8 @@
-"""What an engine is, as a value: whatever is decided or said of it outside its folder is read here.
+"""The description of an engine as a value; other packages read everything about an engine here.
 
 The command line reads the table before it launches a worker, and the worker reads it too. Therefore
-this module and the specs import nothing when they are imported, not even `dataclasses`. What needs
-a library, or a room below, is a function that imports it when it is called.
+this module and the specs import nothing when they are imported, not even `dataclasses`. Functions
+that need a library or another package import it when they are called.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_):
-        """Do nothing: it is for type checkers."""
+        """Return a decorator without effect: it is for type checkers."""
         return lambda decorated: decorated
 
 
-# ONNX Runtime's execution providers, by our word.
+# ONNX Runtime's names of execution providers, by this program's names.
 ONNXRUNTIME_PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -35,18 +35,25 @@ ONNXRUNTIME_PROVIDERS = {
 }
 # Knobs that are attributes of ONNX Runtime's SessionOptions.
 OPTION_ATTRIBUTES = {"cpu_mem_arena": "enable_cpu_mem_arena", "mem_pattern": "enable_mem_pattern"}
-# The knobs of every engine that runs the network alone: this program does the rest, focus included.
+# The knobs of every engine that runs only the network; this program does the rest, with focus.
 NETWORK_KNOBS = frozenset({"precision", "focus", "focus_box", "focus_max_share", "network_size"})
 
-FIT = "fit"  # the graph with a free batch, and a free input size where one is asked; see `Derived`
+FIT = "fit"  # a graph with a free batch, and a free input size if one is requested; see `Derived`
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class _Value:
-    """A frozen value whose fields are its annotations, made without `dataclasses`, which takes 8 ms to import."""
+    """A frozen value whose fields are its annotations.
+
+    It does not use `dataclasses`, which takes 8 ms to import.
+    """
 
     def __init__(self, **fields: object) -> None:
-        """Take the fields; those left out have their class's value."""
+        """Set the fields; missing ones have their class's value.
+
+        Raises:
+            TypeError: a field is unknown, or is missing and has no default.
+        """
         known = set(type(self).__annotations__)
         missing = {name for name in known - fields.keys() if not hasattr(type(self), name)}
         if missing or fields.keys() - known:
@@ -57,7 +64,7 @@ class _Value:
         vars(self).update(fields)
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse: it is a value."""
+        """Raise an AttributeError, because the value is frozen."""
         raise AttributeError(f"{type(self).__name__} has a fixed {name}")
 
 
@@ -65,9 +72,9 @@ class Need(_Value):
     """What a number format needs besides its engine.
 
     Attributes:
-        cpu: the CPU must compute in it.
-        provider: the only execution provider that has it; empty: any.
-        int8_file: a file of the model must have been made for it.
+        cpu: whether the CPU must support it.
+        provider: the only execution provider that supports it; empty: any.
+        int8_file: whether the model needs an int8 file.
     """
 
     cpu: bool = False
@@ -76,12 +83,12 @@ class Need(_Value):
 
 
 class Timeouts(_Value):
-    """How long an engine may take, seconds.
+    """Time limits of an engine, seconds.
 
     Attributes:
         start_s: to import its libraries.
         load_s: to load a model.
-        build_s: to load a model, by execution provider, where that takes longer.
+        build_s: to load a model, by execution provider, if that takes longer.
     """
 
     start_s: float = 180.0
@@ -89,19 +96,21 @@ class Timeouts(_Value):
     build_s: Mapping[str, float] = {}
 
     def load_of(self, provider: str) -> float:
-        """Return how long loading a model may take with an execution provider."""
+        """Return the time limit for loading a model with an execution provider, seconds."""
         return self.build_s.get(provider, self.load_s)
 
 
 class Derived(_Value):
-    """What an engine needs made of a model's file, by `rembg_tuner.worker.conversion`, in a process of its own.
+    """A conversion of a model's file that an engine needs.
+
+    `rembg_tuner.worker.conversion` runs it in a separate process.
 
     Attributes:
-        do: `FIT` frees input size and batch of the graph; an engine's name has its `convert_with`
-            do it.
+        do: `FIT`: make the input size and the batch of the graph free; an engine's name: call its
+            `convert_with`.
         side: of the network's input, px; 0: the graph's own.
-        batch: pictures at once; of `FIT`.
-        endings: of the files that are made; what the engine loads has the first.
+        batch: number of pictures at once; only for `FIT`.
+        endings: of the files that are created; the engine loads the first.
     """
 
     do: str
@@ -110,7 +119,7 @@ class Derived(_Value):
     endings: tuple[str, ...] = (".onnx",)
 
     def request(self) -> dict[str, object]:
-        """Return what `rembg_tuner.worker.conversion` is asked for."""
+        """Return the request for `rembg_tuner.worker.conversion`."""
         content: dict[str, object] = {"do": self.do, "side": self.side}
         return content | ({"batch": self.batch} if self.do == FIT else {})
 
@@ -119,13 +128,13 @@ class Script(_Value):
     """An engine's part of an exported Python script.
 
     Attributes:
-        block: what stands before numpy's import: the script's first imports, telemetry that is
-            switched off.
-        imports: the engine's own.
+        block: the text before numpy's import: the script's first imports, and turning telemetry
+            off.
+        imports: the engine's own imports.
         body: defines `load()` and `predict(network, tensor)`: float32 (1, 3, side, side) in, (1, 1,
-            side, side) out. Knobs are constants by their names in capitals.
-        packages: those that it needs besides numpy and Pillow, by execution provider; cpu for an
-            engine without.
+            side, side) out. Settings are constants, by their names in capitals.
+        packages: the packages that it needs besides numpy and Pillow, by execution provider; cpu
+            for an engine without providers.
     """
 
     block: str
@@ -138,34 +147,36 @@ class EngineSpec(_Value):
     """One engine.
 
     Attributes:
-        name: by our word.
-        rank: 1 for the engine that is taken first where none is asked for.
+        name: this program's name of the engine.
+        rank: 1 for the engine that is used first if none is requested.
         pipeline: network: it runs the network, and this program does the rest; stock: it has a
-            whole pipeline of its own, to compare with.
-        packages: what is imported, each with the distributions that bring it, the usual one first.
+            complete pipeline, for comparison.
+        packages: the imported packages, each with the distributions that contain it, the usual one
+            first.
         install: the command that installs it.
-        precisions: the number formats that it has, fp32 first, each with what it needs.
-        faster_than_fp32: those of them that take less time than fp32, the fastest first.
-        providers: the execution providers that it knows, each with the library's own name; empty:
-            it has none.
-        probe_providers: a line of Python that prints, as JSON, what is wrong with each of them here
-            (a Message, or null); empty: nobody asks.
-        knobs: those that it honours, of the knobs that not every engine does (`Knob.engines`).
+        precisions: the number formats that it supports, fp32 first, each with what it needs.
+        faster_than_fp32: the formats that take less time than fp32, the fastest first.
+        providers: the execution providers that it supports, each with the library's own name;
+            empty: none.
+        probe_providers: a line of Python that prints, as JSON, what is wrong with each provider on
+            this machine (a Message, or null); empty: it is not checked.
+        knobs: the supported knobs among those that not every engine supports (`Knob.engines`).
         runs_own_files: whether it runs a user's .onnx file.
-        int8_tools: imports what makes an int8 form, and returns the function that makes it (of a
-            graph, inputs, `input_name` and the nodes `left_out`) and the versions of what makes it.
-        derive: returns what must be made of a model's file for a run; None, or a function that
-            returns None: the released file will do.
-        convert_with: makes what is not `FIT`, of the released file, at a path, for a side.
-        script: imports its part of an exported Python script; None: no script is written for it.
-        image_install: what an image's `pip install` is given besides requirements.txt.
-        timeouts: how long it may take.
-        axes: what a sweep tries of it where no axes are named: its own values of the knobs; None:
-            it is left out.
-        probe: a line of Python that prints what the library finds here, run by doctor in a process
-            of its own; empty: nothing is asked.
-        detail: returns what doctor says of it where it is installed, given what `probe` printed;
-            empty: it failed.
+        int8_tools: imports the tools for int8 forms; returns the function that creates one (from a
+            graph, inputs, `input_name` and the nodes `left_out`), and the versions of the tools.
+        derive: returns the conversion of a model's file that a run needs. None, or a function that
+            returns None: the released file is used.
+        convert_with: performs a conversion other than `FIT`: of the released file, to a path, for a
+            side.
+        script: imports its part of an exported Python script; None: scripts are not supported.
+        image_install: arguments of an image's `pip install` in addition to requirements.txt.
+        timeouts: its time limits.
+        axes: its values of knobs in a sweep without named axes; None: the sweep leaves the engine
+            out.
+        probe: a line of Python that prints what the library finds on this machine; doctor runs it
+            in a separate process; empty: it is not checked.
+        detail: returns doctor's text on an installed engine, from the output of `probe`; empty
+            output: it failed.
         imports: imports the libraries in the worker, and returns their versions by name.
         open: loads a model.
     """
@@ -194,25 +205,22 @@ class EngineSpec(_Value):
     open: Callable[[EngineRequest], NetworkEngine | StockEngine]
 
     def __repr__(self) -> str:
-        """Show the name."""
+        """Return the class and the name."""
         return f"EngineSpec({self.name!r})"
 
     @property
     def precision_choices(self) -> tuple[Precision, ...]:
-        """The values of the knob precision.
-
-        Its number formats, and auto where it honours the knob.
-        """
+        """The values of precision: the number formats, and auto if the engine supports the knob."""
         return ("auto", *self.precisions) if "precision" in self.knobs else tuple(self.precisions)
 
     @property
     def is_stock(self) -> bool:
-        """Whether it has a pipeline of its own."""
+        """Whether it has a complete pipeline."""
         return self.pipeline == "stock"
 
     @property
     def is_installed(self) -> bool:
-        """Whether its packages can be imported; nothing is imported."""
+        """Whether its packages can be imported; they are not imported."""
         from importlib.util import find_spec
 
         return all(find_spec(package) is not None for package in self.packages)
@@ -225,7 +233,7 @@ class EngineSpec(_Value):
     def package_versions(self) -> dict[str, str | None]:
         """Return the version of each package by its distribution; None: it is not installed.
 
-        Of several distributions, the installed one is named, else the usual one.
+        Of several distributions, the installed one is listed, else the usual one.
         """
         from importlib.metadata import PackageNotFoundError, version
 

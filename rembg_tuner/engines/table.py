@@ -1,4 +1,4 @@
-"""The engines, as values. A new one is a module of its own and an `EngineSpec` here."""
+"""The engines, as values; a new engine is a module and an `EngineSpec` here."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 # ONNX Runtime, on the CPU and by its execution providers.
 
-# What is imported, with the wheels that bring it; they replace each other.
+# The imported package, with the wheels that contain it; they replace each other.
 _ONNXRUNTIME_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
-# The knobs of its sessions, which rembg's are too.
+# The knobs of its sessions; rembg uses the same sessions.
 _SESSION_KNOBS = frozenset(
     {"provider", "inter_op_threads", "execution_mode", "spinning", *OPTION_ATTRIBUTES}
 )
-# TensorRT tries kernels for minutes before it has its engine.
+# TensorRT times kernels for minutes to build its engine.
 _ONNXRUNTIME_TIMEOUTS = Timeouts(build_s={"tensorrt": 1800.0})
 
 
@@ -50,27 +50,27 @@ def _open_onnxruntime(request: EngineRequest) -> NetworkEngine:
 
 
 def _derive_free_graph(settings: Settings, _model: ModelSpec) -> Derived | None:
-    """Request a graph whose input is free, where another input than its own is asked for."""
+    """Request a graph with a free input if another input than its own is requested."""
     side, batch = settings.network_size, settings.batch_size
     return Derived(do=FIT, side=side, batch=batch) if side or batch > 1 else None
 
 
 def _onnxruntime_int8_tools() -> tuple[Quantize, dict[str, str]]:
-    """Import ONNX Runtime's own tools."""
+    """Import ONNX Runtime's tools for int8."""
     from rembg_tuner.engines.onnxruntime import int8
 
     return int8.quantize, int8.versions()
 
 
 def _onnxruntime_detail(_found: str) -> Message:
-    """Return what it is for."""
+    """Return what the engine is used for."""
     from rembg_tuner.base.messages import Message
 
     return Message("fp32 and int8 on the CPU, other processors by its execution providers")
 
 
 def _onnxruntime_script() -> Script:
-    """Import its part of an exported script."""
+    """Import the engine's part of an exported script."""
     from rembg_tuner.engines.scripts import ONNXRUNTIME
 
     return ONNXRUNTIME
@@ -89,7 +89,7 @@ _ONNXRUNTIME = EngineSpec(
     },
     faster_than_fp32=("int8",),
     providers=ONNXRUNTIME_PROVIDERS,
-    # In the last line: CUDA's loader prints to stdout too.
+    # The output is the last line, because CUDA's loader prints to stdout too.
     probe_providers=(
         "from rembg_tuner.engines.onnxruntime import providers as e; e.print_problems()"
     ),
@@ -106,8 +106,8 @@ _ONNXRUNTIME = EngineSpec(
 
 # OpenVINO, on the CPU.
 
-# OpenVINO's converter of models, which no run needs: 40 ms of CPU and 7 MiB. openvino's own
-# __init__ goes on without it.
+# OpenVINO's converter of models, which runs do not need; its import takes 40 ms of CPU time and
+# 7 MiB. openvino's own __init__ continues without it.
 _NOT_NEEDED = "openvino.tools.ovc"
 
 
@@ -144,7 +144,7 @@ def _openvino_int8_tools() -> tuple[Quantize, dict[str, str]]:
 
 
 def _openvino_detail(found: str) -> Message:
-    """Return what this CPU computes in."""
+    """Return the capabilities of this CPU, or that OpenVINO does not load."""
     from rembg_tuner.base.messages import Message
 
     if not found:
@@ -153,7 +153,7 @@ def _openvino_detail(found: str) -> Message:
 
 
 def _openvino_script() -> Script:
-    """Import its part of an exported script."""
+    """Import the engine's part of an exported script."""
     from rembg_tuner.engines.scripts import OPENVINO
 
     return OPENVINO
@@ -171,8 +171,8 @@ _OPENVINO = EngineSpec(
         "fp16": Need(cpu=True),
         "int8": Need(int8_file=True),
     },
-    # As measured; on a CPU with AVX2 only, int8 is the fastest too: see
-    # benchmarks/avx2_agreement.py. fp16, for CPUs that have it, was not timed, and comes last.
+    # As measured. int8 is also the fastest on a CPU with AVX2 only: see
+    # benchmarks/avx2_agreement.py. fp16, for CPUs that support it, was not timed, and comes last.
     faster_than_fp32=("int8", "bf16", "fp16"),
     knobs=NETWORK_KNOBS | {"batch_size"},
     axes={"precision": ("fp32", "bf16", "int8")},
@@ -208,14 +208,14 @@ def _derive_ncnn_network(settings: Settings, _model: ModelSpec) -> Derived:
 
 
 def _convert_for_ncnn(source: Path, target: Path, *, side: int) -> None:
-    """Convert a graph."""
+    """Convert a graph to ncnn's own format."""
     from rembg_tuner.engines.ncnn.conversion import convert
 
     convert(source, target, side=side)
 
 
 def _ncnn_detail(_found: str) -> Message:
-    """Return what it is for, or that its converter is missing."""
+    """Return what the engine is used for, or that its converter is missing."""
     from rembg_tuner.base.errors import EngineError
     from rembg_tuner.base.messages import Message
     from rembg_tuner.engines.ncnn.pnnx import find_pnnx
@@ -232,21 +232,21 @@ _NCNN = EngineSpec(
     rank=3,
     pipeline="network",
     packages={"ncnn": ("ncnn",)},
-    # pnnx asks for PyTorch, and needs none of it to convert an ONNX file
+    # pnnx depends on PyTorch, but does not need it to convert an ONNX file.
     install="pip install 'rembg-tuner[ncnn]' && pip install --no-deps pnnx",
-    # It only stores its numbers in bf16, which any CPU can, and which takes longer than fp32.
+    # ncnn only stores numbers in bf16, which every CPU supports, and which is slower than fp32.
     precisions={"fp32": Need(), "bf16": Need(), "fp16": Need(cpu=True)},
     knobs=NETWORK_KNOBS | {"light_mode"},
     derive=_derive_ncnn_network,
     convert_with=_convert_for_ncnn,
     detail=_ncnn_detail,
-    # Those that the tests run; a test compares them with requirements-dev.txt and the Makefile.
+    # The versions of the tests; a test compares them with requirements-dev.txt and the Makefile.
     image_install=" ncnn==1.0.20261020 && pip install --user --no-deps pnnx==20261020",
     imports=_import_ncnn,
     open=_open_ncnn,
 )
 
-# The stock pipeline, `rembg.remove`, to compare with.
+# The stock pipeline, `rembg.remove`, for comparison.
 
 
 def _import_rembg() -> dict[str, str]:
@@ -265,7 +265,7 @@ def _open_rembg(request: EngineRequest) -> StockEngine:
 
 
 def _rembg_detail(_found: str) -> Message:
-    """Return what it is for."""
+    """Return what the engine is used for."""
     from rembg_tuner.base.messages import Message
 
     return Message("the stock pipeline, to compare with")
@@ -281,13 +281,13 @@ _REMBG = EngineSpec(
     providers=ONNXRUNTIME_PROVIDERS,
     knobs=_SESSION_KNOBS,
     runs_own_files=False,
-    timeouts=_ONNXRUNTIME_TIMEOUTS,  # numba compiles for most of a minute at rembg's first import
+    timeouts=_ONNXRUNTIME_TIMEOUTS,  # numba compiles for almost a minute at rembg's first import
     detail=_rembg_detail,
     imports=_import_rembg,
     open=_open_rembg,
 )
 
-# In the order in which they are named to people; the first comes with this program.
+# In the order of display; the first is a dependency of this program.
 ENGINES: dict[str, EngineSpec] = {
     spec.name: spec for spec in (_ONNXRUNTIME, _OPENVINO, _NCNN, _REMBG)
 }
@@ -299,11 +299,11 @@ def by_rank() -> list[EngineSpec]:
 
 
 def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
-    """Load a model with the engine that its settings name; only that engine's library is imported.
+    """Load a model with the engine of its settings; import only that engine's library.
 
     Raises:
-        EngineError: the engine is not installed, or refuses the model or the settings.
-        ModelError: the model does not read, or is a user's file and the engine takes none.
+        EngineError: the engine is not installed, or rejects the model or the settings.
+        ModelError: the model cannot be read, or is a user's file that the engine does not run.
     """
     problem = own_file_problem(request.settings.engine, request.model.name)
     if problem is not None:
@@ -314,11 +314,11 @@ def open_engine(request: EngineRequest) -> NetworkEngine | StockEngine:
 
 
 def own_file_problem(engine: str, model: str) -> Message | None:
-    """Return why an engine does not run a user's own file; None: it does, or the model is none.
+    """Return why an engine does not run a user's own file; None: it does, or it is not such a file.
 
     Args:
         engine: its name.
-        model: a name of the catalogue, or a path to an .onnx file.
+        model: a name of the catalogue, or the path of an .onnx file.
     """
     if ENGINES[engine].runs_own_files or not model.lower().endswith(".onnx"):
         return None

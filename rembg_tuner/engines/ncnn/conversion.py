@@ -19,7 +19,7 @@ from rembg_tuner.models.spec import SIDE_COMMENT
 if TYPE_CHECKING:
     from rembg_tuner.imaging.matte import RawOutput
 
-_MAX_DIFFERENCE = 0.01  # of the answer's range, on noise; fp32 engines are some 1e-5 apart
+_MAX_DIFFERENCE = 0.01  # of the output's range, on noise; fp32 engines differ by about 1e-5
 _PNNX_TIMEOUT_S = 600.0
 
 
@@ -29,13 +29,13 @@ def convert(source: Path, target: Path, *, side: int) -> None:
     pnnx folds the constants, infers the shapes and writes the network; its weights stay float32.
 
     Args:
-        source: the ONNX file as released.
-        target: where the network's `.param` goes, and its `.bin` beside it.
+        source: the released ONNX file.
+        target: the path of the network's `.param` file; its `.bin` file is written beside it.
         side: of the input, px; 0: the graph's own.
 
     Raises:
-        EngineError: pnnx is not installed, or failed.
-        ModelError: the graph does not read, does not run anywhere, or does not take that side.
+        EngineError: pnnx is not installed, failed, or created a network with other outputs.
+        ModelError: the graph cannot be read, cannot be run, or does not take that side.
     """
     pnnx = find_pnnx()
     model = plain_graph(source, side=side)
@@ -70,10 +70,10 @@ def convert(source: Path, target: Path, *, side: int) -> None:
 
 
 def _check_answer(network: Path, reference: RawOutput, source: Path, side: int) -> None:
-    """Compare what pnnx made with the graph: it silently misreads some operators.
+    """Compare pnnx's network with the graph, because pnnx silently misreads some operators.
 
     Raises:
-        EngineError: it answers otherwise.
+        EngineError: their outputs differ.
     """
     difference = answer_difference(probe(network, side=side), reference)
     if difference > _MAX_DIFFERENCE:

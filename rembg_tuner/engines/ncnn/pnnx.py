@@ -10,7 +10,7 @@ from rembg_tuner.base.messages import Message
 
 
 def find_pnnx() -> Path:
-    """Find pnnx's program in its package, which itself cannot be imported without PyTorch.
+    """Find the pnnx program in its package, which cannot be imported without PyTorch.
 
     Raises:
         EngineError: it is not installed.

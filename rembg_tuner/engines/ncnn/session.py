@@ -1,6 +1,7 @@
-"""ncnn on the CPU; the only door to ncnn.
+"""ncnn on the CPU; the only module that imports ncnn.
 
-Loads what `conversion` made of a model: a .param and a .bin, for one input size.
+It loads the files that `conversion` created from a model: a .param and a .bin file, for one input
+size.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class NcnnEngine:
         options.use_vulkan_compute = False
         options.use_bf16_storage = settings.precision == "bf16"
         is_half = settings.precision == "fp16"
-        # Only on CPUs with native half precision: elsewhere ncnn leaves it out in silence.
+        # Only on CPUs with native half precision: elsewhere ncnn silently ignores it.
         options.use_fp16_packed = options.use_fp16_storage = is_half
         options.use_fp16_arithmetic = is_half
         param = Path(request.model.graph_path)
@@ -84,9 +85,9 @@ class NcnnEngine:
         return mattes
 
     def _predict_one(self, picture: NetworkInput) -> RawOutput:
-        """Run the network on float32 (3, side, side); gives float32 (c, h, w)."""
+        """Run the network on float32 (3, side, side); return float32 (c, h, w)."""
         extractor = self._net.create_extractor()
-        # Of a copy: ncnn wants each channel to begin at a multiple of 16 bytes.
+        # Copied, because ncnn requires each channel to begin at a multiple of 16 bytes.
         if extractor.input(_INPUT, ncnn.Mat(np.ascontiguousarray(picture)).clone()) != 0:
             raise EngineError(Message("ncnn did not take the picture"))
         code, output = extractor.extract(_OUTPUT)
@@ -101,15 +102,15 @@ class NcnnEngine:
         return one
 
     def cancel(self) -> None:
-        """Do nothing: ncnn cannot be stopped, so the runner ends the worker after its grace."""
+        """Do nothing: ncnn cannot be stopped, so the runner kills the worker after a delay."""
 
     def close(self) -> None:
-        """Drop the network."""
+        """Release the network."""
         self._net.clear()
 
 
 def probe(param: Path, *, side: int) -> RawOutput:
-    """Run a converted network once on `noise`, in fp32, and give its output.
+    """Run a converted network once on `noise`, in fp32, and return its output.
 
     Raises:
         EngineError: it does not load, or does not run.
@@ -119,7 +120,7 @@ def probe(param: Path, *, side: int) -> RawOutput:
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     if net.load_param(str(param)) != 0 or net.load_model(str(param.with_suffix(".bin"))) != 0:
         raise EngineError(Message("ncnn does not load what pnnx made"))
-    picture = noise(side=side)[0]  # held: a Mat only points to it
+    picture = noise(side=side)[0]  # kept alive: a Mat only points to it
     extractor = net.create_extractor()
     extractor.input(_INPUT, ncnn.Mat(picture).clone())
     code, output = extractor.extract(_OUTPUT)
@@ -130,19 +131,17 @@ def probe(param: Path, *, side: int) -> RawOutput:
 
 
 def _precision_of(options: ncnn.Option) -> str:
-    """Read back how the network stores its numbers."""
+    """Return the number format in which the network is stored, from its options."""
     if options.use_bf16_storage:
         return "bf16"
     return "fp16" if options.use_fp16_storage else "fp32"
 
 
 def _side_of(param: Path, request: EngineRequest) -> int:
-    """Return the side the network was converted for.
-
-    Asked, else the model's, else what the file tells.
+    """Return the side that the network was converted for: requested, the model's or the file's.
 
     Raises:
-        ModelError: none of them says.
+        ModelError: no side is known.
     """
     side = request.settings.network_size or request.model.side or _own_side(param)
     if not side:
@@ -157,6 +156,6 @@ def _side_of(param: Path, request: EngineRequest) -> int:
 
 
 def _own_side(param: Path) -> int:
-    """Read the side from the comment that `conversion` put behind the network; 0: there is none."""
+    """Read the side from the comment that `conversion` appended to the network; 0: no comment."""
     last = param.read_text(encoding="ascii").rstrip().rsplit("\n", 1)[-1]
     return int(last.removeprefix(SIDE_COMMENT)) if last.startswith(SIDE_COMMENT) else 0

@@ -1,7 +1,7 @@
-"""ONNX Runtime's own static int8, whose placement of QuantizeLinear its fusions know.
+"""ONNX Runtime's static int8 quantisation, which places QuantizeLinear as its fusions expect.
 
-Only convolutions are quantised: with every operator that it offers, ONNX Runtime 1.32 computes
-another network than its own unoptimised graph (IoU with fp32 .30 where that has .98).
+Only convolutions are quantised. With all operators that ONNX Runtime 1.32 offers, its optimised
+graph computes other results than its unoptimised graph (IoU with fp32 0.30 instead of 0.98).
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what makes the graph."""
+    """Return the versions of the packages that create the int8 graph."""
     return {name: version_of(name) for name in ("onnxruntime", "onnx")}
 
 
 class _Inputs(CalibrationDataReader):  # type: ignore[misc]  # the library has no types
-    """Inputs as ONNX Runtime asks for them."""
+    """The calibration inputs, as a data reader of ONNX Runtime."""
 
     def __init__(self, inputs: list[NetworkInput], input_name: str) -> None:
-        """Begin with the first."""
+        """Start with the first input."""
         self._left: Iterator[NetworkInput] = iter(inputs)
         self._name = input_name
 
     def get_next(self) -> dict[str, NetworkInput] | None:
-        """Return the next; None after the last."""
+        """Return the next input; None after the last."""
         one = next(self._left, None)
         return None if one is None else {self._name: one}
 
@@ -49,16 +49,16 @@ class _Inputs(CalibrationDataReader):  # type: ignore[misc]  # the library has n
 def quantize(
     model: Any, inputs: list[NetworkInput], *, input_name: str, left_out: list[str]
 ) -> Any:
-    """Quantise a graph's convolutions: weights signed, activations unsigned, ranges by extremes.
+    """Quantise a graph's convolutions: weights signed, activations unsigned, ranges min to max.
 
     Args:
         model: an onnx.ModelProto with one input, opset 13 or newer.
-        inputs: what the ranges are taken from, each float32 (1, 3, side, side).
+        inputs: the inputs for calibration, each float32 (1, 3, side, side).
         input_name: of the graph's input.
-        left_out: nodes that stay in float32.
+        left_out: names of the nodes that stay in float32.
 
     Returns:
-        Another onnx.ModelProto.
+        A new onnx.ModelProto.
     """
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="rembg-tuner-") as folder:

@@ -1,4 +1,4 @@
-"""Create ONNX Runtime sessions: options, the cache of optimised graphs, errors in plain words.
+"""Create ONNX Runtime sessions: options, the cache of optimised graphs, clear errors.
 
 Thread counts, arena and pattern are attributes of SessionOptions: as provider options or keyword
 arguments they would be silently ignored.
@@ -41,9 +41,8 @@ _NO_CPU_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 _SPINNING = "session.{}_op.allow_spinning"
 _WORTH_KEEPING_BYTES = 32 * MIB
 _ONLY_ERRORS = 3  # log severity
-_WORDS = {
-    full: word for word, full in ONNXRUNTIME_PROVIDERS.items()
-}  # providers, by ONNX Runtime's names
+# This program's names of providers, by ONNX Runtime's names.
+_WORDS = {full: word for word, full in ONNXRUNTIME_PROVIDERS.items()}
 _NEW_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEW_OPSET = re.compile(r"Opset (\d+) is under development.*till opset (\d+)")
 _NO_MEMORY = re.compile(
@@ -56,11 +55,11 @@ _MODEL_FAULTS = frozenset(
 
 
 def session_options(settings: Settings, *, threads: int) -> onnxruntime.SessionOptions:
-    """Make SessionOptions of settings.
+    """Create SessionOptions from settings.
 
     Args:
-        settings: threads, arena, pattern, mode and spinning are read.
-        threads: what 0 intra-op threads is replaced by; 0 leaves ONNX Runtime's own default.
+        settings: threads, arena, pattern, mode and spinning are used.
+        threads: replaces 0 intra-op threads; 0: ONNX Runtime's own default.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_threads or threads
@@ -94,7 +93,7 @@ def open_session(
 
 
 def fix_sizes(options: onnxruntime.SessionOptions, *, side: int | None, batch: int) -> None:
-    """Replace the named dimensions of a graph's input by numbers; no side: leave it open."""
+    """Set the named dimensions of a graph's input to numbers; without a side, they stay open."""
     for name, size in ((HEIGHT, side), (WIDTH, side), (BATCH, batch)):
         if size:
             options.add_free_dimension_override_by_name(name, size)
@@ -105,10 +104,10 @@ def _optimised_session(
 ) -> tuple[onnxruntime.InferenceSession, tuple[Message, ...]]:
     """Create a session of the optimised graph in the cache; write it there at the first start.
 
-    With a network of u2net's size that takes the load from 562 to 265 ms and the setting's peak
-    from 896 to 755 MiB, with ISNet from 526 to 216 ms at 3 % more. A small one gains 30 ms once,
-    and loses by it: u2netp's peak rises from 558 to 634 MiB, so it is not kept. ONNX Runtime's own
-    format (.ort) brings less than half of the gain.
+    With a network of u2net's size, this reduces the load from 562 to 265 ms and the setting's peak
+    from 896 to 755 MiB; with ISNet, it reduces the load from 526 to 216 ms, with a peak that is 3 %
+    higher. Small graphs are not cached: u2netp would save 30 ms once, and its peak would rise from
+    558 to 634 MiB. ONNX Runtime's own format (.ort) saves less than half as much.
 
     Returns:
         The session, and its warnings.
@@ -137,7 +136,7 @@ def _optimised_session(
 def _load_optimised(
     path: Path, request: EngineRequest, options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession | None:
-    """Create a session of an optimised graph; None: it does not exist, or is damaged and deleted."""
+    """Create a session of a cached graph; None: it is missing, or damaged and now deleted."""
     if not path.is_file():
         return None
     level = options.graph_optimization_level
@@ -155,7 +154,7 @@ def _load_optimised(
 def _keep_optimised(
     path: Path, request: EngineRequest, options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession | Message:
-    """Create a session and write its optimised graph to the cache; return the reason if it cannot."""
+    """Create a session and write its optimised graph to the cache; return the reason on failure."""
     scratch = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part")
     try:
         scratch.touch()
@@ -184,7 +183,10 @@ def _keep_optimised(
 
 
 def _optimised_path(request: EngineRequest) -> Path:
-    """Name the optimised graph by all that it depends on: its layout is this processor's."""
+    """Return the path of the optimised graph, named by everything that it depends on.
+
+    The processor is part of it, because the graph's layout is specific to it.
+    """
     parts = {
         "model": request.model_digest,
         "graph": Path(request.model.graph_path).name,
@@ -223,7 +225,7 @@ def create_session(
     *,
     called: str,
 ) -> onnxruntime.InferenceSession:
-    """Create a session of a file; `called`: the file that messages name instead."""
+    """Create a session of a file; messages name `called` instead of the file."""
     path = Path(called)
     try:
         content = graph if _is_utf_8(graph) else Path(graph).read_bytes()
@@ -238,7 +240,7 @@ def create_session(
 
 
 def _load_error(error: Exception, path: Path, provider: str) -> TunerError:
-    """Return what ONNX Runtime's exception means: a provider, memory, or the model is the cause."""
+    """Return the error that ONNX Runtime's exception means: of a provider, memory or the model."""
     reason = " ".join(str(error).split())
     cause = refusal_of_provider(reason, _WORDS[provider]) or out_of_memory(reason, provider)
     if cause is not None:
@@ -277,7 +279,7 @@ def _load_error(error: Exception, path: Path, provider: str) -> TunerError:
 
 
 def _is_utf_8(path: str) -> bool:
-    """Return whether ONNX Runtime takes a path: it wants UTF-8, and a name may hold any bytes."""
+    """Return whether a path can be encoded in UTF-8, which ONNX Runtime requires."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -289,8 +291,8 @@ def out_of_memory(reason: str, provider: str) -> OutOfMemoryError | None:
     """Return the error if ONNX Runtime's text says that memory ran out; None: it does not.
 
     Args:
-        reason: its words.
-        provider: by ONNX Runtime's name; tells whose memory it is.
+        reason: ONNX Runtime's text.
+        provider: by ONNX Runtime's name; determines whose memory it is.
     """
     found = _NO_MEMORY.search(reason)
     if found is None:

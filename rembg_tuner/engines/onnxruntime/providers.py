@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: which can be had here, why not, and what mends it."""
+"""ONNX Runtime's execution providers: which are available, why others are not, and remedies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rembg_tuner.engines.protocols import EngineRequest
 
 _GPU_LIBRARIES = Message("pip install 'onnxruntime-gpu[cuda,cudnn]'")
-# What puts a provider in place: the wheels replace each other, so the other one must go first.
+# How to install a provider: the wheels replace each other, so the other must be removed first.
 _PROVIDER_WHEELS = {
     "cuda": Message(
         "pip uninstall onnxruntime, then {install} (needs an NVIDIA GPU and its driver)",
@@ -34,7 +34,7 @@ _PROVIDER_WHEELS = {
         " openvino"
     ),
 }
-# What a provider whose libraries do not load wants.
+# How to install the libraries of a provider that does not load.
 _PROVIDER_LIBRARIES = {
     "cuda": Message("{install} brings CUDA and cuDNN", install=_GPU_LIBRARIES),
     "tensorrt": Message(
@@ -42,7 +42,7 @@ _PROVIDER_LIBRARIES = {
     ),
     "openvino": Message("pip install --force-reinstall onnxruntime-openvino"),
 }
-# What a provider whose libraries load, and which is not used, may miss.
+# What to check if a provider's libraries load, but the provider is not used.
 _LOOK_FOR_GPU = Message(
     "see whether nvidia-smi finds a GPU, with free memory and a driver new enough for this CUDA"
 )
@@ -56,11 +56,11 @@ _PROVIDER_DEVICES = {
 def require_provider(provider: str) -> str:
     """Return ONNX Runtime's name of an execution provider that is present and loads.
 
-    ONNX Runtime lists a provider as soon as its wheel has it, and runs on the CPU in silence where
-    its libraries do not load.
+    ONNX Runtime lists every provider that its wheel contains, and silently runs on the CPU if the
+    provider's libraries do not load.
 
     Raises:
-        MissingProviderError: it cannot be had; the message has the line that mends it.
+        MissingProviderError: it is not available; the message contains the remedy.
     """
     problem = provider_problem(provider)
     if problem is not None:
@@ -69,7 +69,7 @@ def require_provider(provider: str) -> str:
 
 
 def provider_problem(provider: str) -> Message | None:
-    """Return why an execution provider is not possible here, and what to do; None: it is."""
+    """Return why an execution provider is not available, and what to do; None: it is available."""
     available = onnxruntime.get_available_providers()
     if ONNXRUNTIME_PROVIDERS[provider] not in available:
         return Message(
@@ -98,10 +98,10 @@ def provider_problem(provider: str) -> Message | None:
 
 
 def _why_not_loaded(provider: str) -> str | None:
-    """Load a provider's library as ONNX Runtime does, and give the loader's reason where that fails."""
+    """Load a provider's libraries as ONNX Runtime does; return the loader's error, or None."""
     if provider in ("cuda", "tensorrt"):
-        # Finds CUDA and cuDNN where pip put them; prints what it misses, which is told below
-        # instead.
+        # Finds CUDA and cuDNN where pip installed them. It prints missing libraries; the reason
+        # that is returned below replaces that output.
         onnxruntime.preload_dlls(directory="")
     folder = Path(onnxruntime.__file__).parent / "capi"
     ending = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
@@ -120,8 +120,8 @@ def _why_not_loaded(provider: str) -> str | None:
 def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str) -> None:
     """Check that a session runs in the requested execution provider.
 
-    A provider whose libraries load, and that finds no GPU or driver, is left for the CPU in
-    silence.
+    ONNX Runtime silently uses the CPU if a provider's libraries load, but it does not find a GPU or
+    a driver.
 
     Raises:
         MissingProviderError: it runs in another one.
@@ -132,17 +132,15 @@ def refuse_another_provider(session: onnxruntime.InferenceSession, provider: str
 
 
 def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
-    """Return the error if ONNX Runtime's text says that the provider cannot be used.
+    """Return the error if ONNX Runtime's text says that the provider is not usable; else None.
 
-    None: it does not.
-
-    Where a session may not fall back to the CPU (`session.disable_cpu_ep_fallback`), there are two
+    If a session must not fall back to the CPU (`session.disable_cpu_ep_fallback`), there are two
     such texts: one for a provider that finds no device, one for a provider that lacks an operator
     of the graph.
 
     Args:
-        reason: why the session was not made, in ONNX Runtime's words.
-        provider: by our word.
+        reason: why the session was not created, in ONNX Runtime's words.
+        provider: this program's name of the provider.
     """
     if "disabled fallback to the CPU EP" in reason:
         return MissingProviderError(_not_used_text(ONNXRUNTIME_PROVIDERS["cpu"], provider))
@@ -158,7 +156,7 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
 
 
 def _not_used_text(other: str, provider: str) -> Message:
-    """Return that ONNX Runtime runs another provider than the one asked for, and what to do."""
+    """Return the message that ONNX Runtime runs another provider than requested, with a remedy."""
     return Message(
         "execution provider {provider} was asked for, and ONNX Runtime runs {other} instead;"
         " {remedy}; or choose provider cpu",
@@ -170,23 +168,22 @@ def _not_used_text(other: str, provider: str) -> Message:
 
 
 def provider_options(request: EngineRequest) -> dict[str, str]:
-    """Return an execution provider's own options."""
+    """Return the options of an execution provider."""
     settings = request.settings
-    if settings.provider == "openvino":  # whose threads are not ONNX Runtime's
+    if settings.provider == "openvino":  # it has its own threads
         threads = settings.intra_op_threads or request.threads
         return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
     if settings.provider == "cuda":
         return {
-            # By default GPUs from Ampere on multiply in TF32, whose ten bits of mantissa are
-            # fp16's.
+            # By default GPUs since Ampere multiply in TF32, whose mantissa has ten bits, as fp16's.
             "use_tf32": "0",
             # By default cuDNN times all its kernels in the first run: that took 3.5 times as long,
-            # and the later runs were no faster (docs/gpu.md).
+            # and later runs were not faster (docs/gpu.md).
             "cudnn_conv_algo_search": "HEURISTIC",
         }
     if settings.provider != "tensorrt":
         return {}
-    folder = str(request.cache / "tensorrt")  # without it, the engine is built anew at every start
+    folder = str(request.cache / "tensorrt")  # without it, each start builds the engine
     return {
         "trt_fp16_enable": "1" if settings.precision == "fp16" else "0",
         "trt_engine_cache_enable": "1",
@@ -197,7 +194,7 @@ def provider_options(request: EngineRequest) -> dict[str, str]:
 
 
 def print_problems() -> None:
-    """Print what is wrong with each execution provider here, as JSON, in the last line."""
+    """Print the problem of each execution provider as JSON, in the last line."""
     problems = {name: provider_problem(name) for name in ONNXRUNTIME_PROVIDERS}
     told = {name: problem and problem.to_json() for name, problem in problems.items()}
     sys.stdout.write("\n" + json.dumps(told) + "\n")

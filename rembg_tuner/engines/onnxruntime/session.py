@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 _SHRINK_CPU_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _SPINNING = "session.{}_op.allow_spinning"
 _ONLY_FATAL = 4  # log severity
-_WORDS = {
-    full: word for word, full in ONNXRUNTIME_PROVIDERS.items()
-}  # providers, by ONNX Runtime's names
+# This program's names of providers, by ONNX Runtime's names.
+_WORDS = {full: word for word, full in ONNXRUNTIME_PROVIDERS.items()}
 
 
 def version() -> str:
@@ -46,7 +45,7 @@ def version() -> str:
 
 
 def read_back(session: onnxruntime.InferenceSession) -> dict[str, Value]:
-    """Read from a session what it does, by the settings' names."""
+    """Read the actual settings of a session, by the settings' names."""
     options = session.get_session_options()
     is_parallel = options.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
     provider = session.get_providers()[0]
@@ -58,7 +57,7 @@ def read_back(session: onnxruntime.InferenceSession) -> dict[str, Value]:
         "execution_mode": "parallel" if is_parallel else "sequential",
         "spinning": _has_spinning(options),
         **{knob: getattr(options, name) for knob, name in OPTION_ATTRIBUTES.items()},
-        # ONNX Runtime makes no memory pattern in parallel mode, whatever was asked.
+        # ONNX Runtime does not use a memory pattern in parallel mode.
         "mem_pattern": options.enable_mem_pattern and not is_parallel,
     }
 
@@ -72,13 +71,13 @@ def _has_spinning(options: onnxruntime.SessionOptions) -> bool:
 
 
 def count_threads() -> int | None:
-    """Count this process's threads; None where /proc does not tell."""
+    """Count this process's threads; None: /proc is not available."""
     folder = Path("/proc/self/task")
     return len(list(folder.iterdir())) if folder.is_dir() else None
 
 
 def fresh_run_options(*, is_shrinking: bool) -> onnxruntime.RunOptions:
-    """Make RunOptions that have not been told to terminate."""
+    """Create RunOptions that are not terminated."""
     options = onnxruntime.RunOptions()
     if is_shrinking:
         options.add_run_config_entry(*_SHRINK_CPU_ARENA)
@@ -130,11 +129,11 @@ class OnnxRuntimeEngine:
         return pictures_of(output, self._path)[:count]
 
     def cancel(self) -> None:
-        """End the running inference; RunOptions.terminate is read between operators."""
+        """Stop the running inference; RunOptions.terminate is read between operators."""
         self._run_options.terminate = True
 
     def close(self) -> None:
-        """Drop the session."""
+        """Release the session."""
         del self._session
 
 
@@ -144,16 +143,16 @@ def run_session(
     run_options: onnxruntime.RunOptions,
     outputs: list[str] | None,
 ) -> list[RawOutput]:
-    """Run a session that can be told to terminate.
+    """Run a session that can be terminated.
 
     Raises:
-        CancelledError: it was.
+        CancelledError: it was terminated.
         OutOfMemoryError: there is too little memory.
         EngineError: the run failed.
     """
     try:
         result: list[RawOutput] = session.run(outputs, feed, run_options)
-    except Exception as error:  # as in make_session
+    except Exception as error:  # as in create_session
         if run_options.terminate:
             raise CancelledError(Message("the run was cancelled while the network ran")) from error
         reason = " ".join(str(error).split())
