@@ -1,4 +1,4 @@
-"""The Python API: cut pictures out in a worker process that stays warm.
+"""The Python API: cut out pictures in a worker process that is started once.
 
     from rembg_tuner.api import Cutter, Failure
 

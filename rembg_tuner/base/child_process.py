@@ -37,7 +37,7 @@ class ChildGoneError(OSError):
     """
 
     def __init__(self, message: Message) -> None:
-        """Keep the reason."""
+        """Store the reason."""
         super().__init__(str(message))
         self.message = message
 
@@ -216,7 +216,7 @@ class ChildProcess:
             if time.perf_counter() > end:
                 raise self._late(timeout_s)
             if piece == b"":
-                time.sleep(_POLL_S)  # it closed its end and still runs
+                time.sleep(_POLL_S)  # it closed its end of the pipe, but is running
 
     def _gone(self) -> ChildGoneError:
         """Return the error of a child that has ended, with the last line of its log."""

@@ -14,7 +14,7 @@
     │   └── OutOfMemoryError        out_of_memory: in the worker, which continues to run
     └── CancelledError              cancelled
 
-A message is one sentence for a person: what was wrong, the value given, what is allowed, what to do
+A message is one sentence for the user: what was wrong, the value given, what is allowed, what to do
 next. Kinds that only the parent process of a worker can detect (timeout, crash, busy) have no
 class: the runner creates those Failures. It also creates out_of_memory if the system ended the
 worker.

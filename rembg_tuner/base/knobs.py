@@ -24,7 +24,7 @@ class Knob:
 
     Attributes:
         summary: one sentence: what it is, and its cost or benefit.
-        group: its heading on the page and in docs/settings.md.
+        group: its heading on the page and in the help of the command line.
         unit: of the number, for display; empty for words and switches.
         low, high: the minimum and the maximum number allowed, both included.
         multiple_of: numbers other than 0 must be a multiple of this.

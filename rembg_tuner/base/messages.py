@@ -1,4 +1,4 @@
-"""Messages to people as data: a template with parameters, rendered as text only at the edge.
+"""Messages as data: a template with parameters, rendered as text only where it is shown.
 
 Errors, warnings and results have a `Message`. The command line, the log and programs show it in
 English (`str`); a page renders it in its reader's language, shortens paths to names, and omits the
@@ -45,10 +45,10 @@ class Quoted(Part):
 
 @dataclass(frozen=True, slots=True)
 class Term(Part):
-    """A name that people type, with a translation that explains it.
+    """A name that users type, with a translation that explains it.
 
     Attributes:
-        name: as it is typed; English shows it.
+        name: as users type it; English shows it.
         kind: knob, choice or preset; the context of its translation.
     """
 
@@ -164,7 +164,7 @@ class Message(Part):
         """Return a parameter.
 
         Raises:
-            KeyError: there is no parameter of that name.
+            KeyError: the name is unknown.
         """
         return dict(self.params)[name]
 

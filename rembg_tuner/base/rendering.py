@@ -40,7 +40,7 @@ class Catalogue(Protocol):
     """The translations of one language."""
 
     def find(self, text: str, context: str = "") -> str:
-        """Return the translation of a template; the template itself where there is none."""
+        """Return the translation of a template; the template itself if it is not translated."""
 
     def find_plural(self, one: str, many: str, count: float) -> str:
         """Return the form for a count."""
@@ -208,7 +208,7 @@ def _omit_after(text: str) -> tuple[str, str]:
     for before, after in _AROUND:
         if text.endswith(before):
             kept = text.removesuffix(before)
-            # A clause that only introduces the value, such as "; last log line: ", goes with it.
+            # Omit the clause that only introduces the value too, such as "; last log line: ".
             clause = max(kept.rfind("; "), kept.rfind("\uff1b")) if before in _COLONS else -1
             return kept if clause < 0 else kept[:clause], after
     return text + _OMITTED, ""

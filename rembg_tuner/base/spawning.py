@@ -128,7 +128,7 @@ def _closable(kept: set[int]) -> list[int]:
 
 
 def _inheritable(kept: set[int]) -> list[int]:
-    """List the inheritable descriptors of this process, except the kept ones."""
+    """List the inheritable descriptors of this process, except those in `kept`."""
     found = []
     try:
         names = os.listdir("/dev/fd")  # noqa: PTH208  # pathlib takes longer to import than this takes

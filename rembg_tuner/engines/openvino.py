@@ -4,8 +4,8 @@ A compiled model is exported to the cache and imported at the next start. This s
 compilation, its memory (30 MiB with u2netp), and reading the ONNX file. The cached file is mapped,
 not read: with a network of u2net's size the peak of the load falls from 610 to 443 MiB, and the
 memory after the load from 557 to 389 MiB. With half-precision arithmetic, the weights are stored in
-half precision, which also halves the file (275 MiB and 249 MiB). Only the first output is kept: the
-six side outputs of the U2-Net graphs are not used.
+half precision, which also halves the file (peak 275 MiB, then 249 MiB). Only the first output is
+kept: the six side outputs of the U2-Net graphs are not used.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def answer_difference(answer: RawOutput, reference: RawOutput) -> float:
 
     Args:
         answer: any shape; axes of length one are ignored.
-        reference: likewise.
+        reference: the output to compare with, as `answer`.
 
     Returns:
         The mean absolute difference as a fraction of the reference's range; infinite if the shapes

@@ -62,7 +62,7 @@ ONNXRUNTIME = Script(
     block=_ONNXRUNTIME_BLOCK,
     imports="import onnx\nimport onnxruntime",
     body=_ONNXRUNTIME_BODY.replace("@OPTIONS@", _OPTIONS),
-    # The packages with the execution provider; each is another build of ONNX Runtime.
+    # By execution provider: the packages are different builds of ONNX Runtime.
     packages={
         "cpu": ("onnx", "onnxruntime"),
         "cuda": ("onnx", "onnxruntime-gpu"),

@@ -135,7 +135,7 @@ def own_side(graph: onnx.GraphProto) -> int:
 
 
 def own_batch(graph: onnx.GraphProto) -> int:
-    """Return how many pictures a graph takes at once; 1 if that is open, as exporters do."""
+    """Return how many pictures a graph takes at once; 1 if that is open, as exporters leave it."""
     return int(picture_input(graph).type.tensor_type.shape.dim[0].dim_value) or 1
 
 

@@ -2,8 +2,8 @@
 
 They are read once into a value, so that `check` and `resolve` are pure.
 
-A `Machine` is a snapshot. What is slow to read is read when it is first needed, and is then kept in
-the value: model files, measurements of number formats, and versions.
+A `Machine` is a snapshot. Slow properties are read when they are first needed, and then kept in the
+value: model files, measurements of number formats, and versions.
 """
 
 from __future__ import annotations

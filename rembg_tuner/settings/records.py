@@ -30,7 +30,7 @@ class RecordedPicture:
     Attributes:
         name: of its file, or of a picture of the bench.
         sha256: the first hex digits of the file's SHA-256; None: a picture of the bench, which
-            can be made again.
+            can be created again.
         matte: of the cut-out.
     """
 

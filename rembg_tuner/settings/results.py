@@ -153,7 +153,7 @@ class Failure:
 
     Attributes:
         kind: the kind of failure; see `errors`.
-        message: for a person; its code, if it has one, is for programs.
+        message: for the user; its code, if it has one, is for programs.
         stage: where the run was: prepare, start, load, or a stage of the run.
     """
 

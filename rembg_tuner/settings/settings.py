@@ -329,7 +329,7 @@ def default_of(name: str) -> Value:
 
 
 def default_text(name: str) -> str:
-    """Return a knob's default as text for people."""
+    """Return a knob's default as text for the user."""
     return KNOBS[name].default_text or value_text(default_of(name))
 
 
