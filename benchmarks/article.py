@@ -1,13 +1,13 @@
-"""Measure the article's table, through the command line as a user has it.
+"""Measure the table of the article through the command line.
 
-Wants a quiet machine; about two minutes.
+Run it on an idle machine; it takes about two minutes.
 
     python benchmarks/article.py --models DIR [--stand-in] [--avx2] [--rounds N] [-o DIR]
 
-DIR of --models holds u2net.onnx, the released one or a stand-in of its size and speed (--stand-in).
---avx2 holds OpenVINO to AVX2 as `rembg-tuner bench --avx2` does; ONNX Runtime, which runs the
-article's rows, cannot be held. The figures go to benchmarks/results/article-DATE.json, or
-avx2-article-DATE.json.
+--models: a folder with u2net.onnx, either the released file or a stand-in of its size and speed
+(--stand-in). --avx2 limits OpenVINO to AVX2 as `rembg-tuner bench --avx2` does; ONNX Runtime, which
+runs the rows of the article, cannot be limited. The results are written to
+benchmarks/results/article-DATE.json or avx2-article-DATE.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Measure, print, and write the JSON."""
+    """Measure, print the report, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--stand-in", action="store_true")

@@ -1,13 +1,13 @@
-"""Measure how u2netp's int8 mattes agree with its fp32 mattes on a CPU with AVX2 only.
+"""Measure the agreement of u2netp's int8 mattes with fp32 on a CPU with AVX2 only.
 
     python benchmarks/avx2_agreement.py --eval DIR [-o DIR] [--only agreement,times]
 
-DIR of --eval holds images/. AVX2 has no instruction that sums four products of 8-bit numbers
+--eval: a folder with images/. AVX2 has no instruction that sums four products of 8-bit numbers
 exactly: pairs of products are added in 16 bits, which can saturate, so the mattes differ from those
-of a CPU with VNNI. A CPU with VNNI is held to AVX2: OpenVINO by ONEDNN_MAX_CPU_ISA, ONNX Runtime
-(which has no such switch) by qemu's user mode emulation of a Haswell CPU (Debian's package
-qemu-user; about two minutes a picture). Only numbers are taken from the emulation, never times.
-OpenVINO's times and peaks under the switch are recorded too. The figures go to
+of a CPU with VNNI. A CPU with VNNI is limited to AVX2: OpenVINO by ONEDNN_MAX_CPU_ISA, ONNX Runtime
+(which has no such option) by qemu's user mode emulation of a Haswell CPU (Debian's package
+qemu-user; about two minutes per picture). The emulation is used for agreement only, not for times.
+The times and peaks of OpenVINO with ONEDNN_MAX_CPU_ISA are recorded too. The results are written to
 benchmarks/results/avx2-agreement-DATE.json.
 """
 
@@ -43,12 +43,10 @@ MIB = 2**20
 
 
 def answer_in_child(engine: str, file: str, inputs: Path, outputs: Path) -> None:
-    """Run a network over inputs, one at a time, and write its first outputs.
+    """Run a network on inputs, one at a time, and write its first outputs.
 
-    Float32 (n, side, side).
-
-    Called in a process of its own. Prints one JSON line: seconds of each run, and the peak RSS in
-    bytes.
+    The outputs are float32 (n, side, side). This function runs in a separate process and prints one
+    JSON line: the seconds of each run, and the peak RSS in bytes.
     """
     pictures = np.load(inputs)
     answers: list[Any] = []
@@ -76,8 +74,8 @@ def _open_onnxruntime(file: str) -> Any:
 
 
 def _open_openvino(file: str) -> Any:
-    """Open a model with OpenVINO in fp32 or, where the graph is quantised, int8."""
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it would report to its maker
+    """Open a model with OpenVINO in fp32, or in int8 if the graph is quantised."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # no telemetry
     import openvino
 
     model = openvino.Core().read_model(file)
@@ -96,9 +94,10 @@ def _open_openvino(file: str) -> Any:
 def run_child(
     engine: str, precision: str, inputs: Path, folder: Path, *, is_emulated: bool
 ) -> tuple[Any, dict[str, Any]]:
-    """Run one engine and precision in a process.
+    """Run one engine and precision in a separate process.
 
-    Gives the answers, and what the process printed.
+    Returns:
+        The outputs of the network, and the JSON that the process printed.
     """
     outputs = folder / f"{engine}-{precision}.npy"
     python = [str(Path(sys.executable).resolve())]
@@ -119,7 +118,7 @@ def run_child(
 
 
 def read_inputs(folder: Path) -> Any:
-    """Read every picture as the network's input, as a run does: float32 (n, 3, 320, 320)."""
+    """Read all pictures as network inputs, as a run does: float32 (n, 3, 320, 320)."""
     from rembg_tuner.imaging import network_input, source
     from rembg_tuner.imaging.header import read_header
     from rembg_tuner.models.catalogue import find_model
@@ -133,7 +132,7 @@ def read_inputs(folder: Path) -> Any:
 
 
 def agree(answers: Any, references: Any) -> dict[str, float]:
-    """Average the agreement of the mattes, at the network's size."""
+    """Return mean and worst agreement of the mattes, at the network's size."""
     from rembg_tuner.imaging.matte import scale_to_matte
     from rembg_tuner.imaging.quality import intersection_over_union, mean_absolute_error
 
@@ -152,7 +151,7 @@ def agree(answers: Any, references: Any) -> dict[str, float]:
 
 
 def measure_agreement(pictures: Path, scratch: Path) -> dict[str, Any]:
-    """Measure how both engines agree with their fp32, beside the name of the CPU."""
+    """Measure the int8 agreement of both engines with their fp32, and record the CPU."""
     from rembg_tuner.settings.host import read_host
 
     host = read_host()
@@ -176,7 +175,7 @@ def measure_agreement(pictures: Path, scratch: Path) -> dict[str, Any]:
 
 
 def time_openvino(pictures: Path, scratch: Path) -> dict[str, Any]:
-    """Time OpenVINO's network in fp32 and int8, in turn, and read the peak of each process."""
+    """Measure OpenVINO's times and process peaks in fp32 and int8, alternating."""
     timed = scratch / "timed.npy"
     np.save(timed, np.repeat(read_inputs(pictures)[:1], TIMED + 2, axis=0))
     rows: dict[str, dict[str, list[float]]] = {p: {"s": [], "peak": []} for p in ("fp32", "int8")}
@@ -198,7 +197,7 @@ def time_openvino(pictures: Path, scratch: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, and write the JSON."""
+    """Measure, print the report, and write it as JSON."""
     if sys.argv[1:2] == ["--child"]:
         engine, file, inputs, outputs = sys.argv[2:]
         answer_in_child(engine, file, Path(inputs), Path(outputs))

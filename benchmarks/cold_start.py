@@ -1,19 +1,18 @@
-"""Measure starts from nothing: `python benchmarks/cold_start.py [BEFORE] [-n 7] [-o DIR]`.
+"""Measure cold starts: `python benchmarks/cold_start.py [BEFORE] [-n 7] [-o DIR]`.
 
-Wants a quiet machine.
+Run it on an idle machine.
 
-Stock rembg in a fresh Python, `cut` of BEFORE (another checkout with a `.venv` of its own), and
-`cut` of this one, in
-turn: u2netp, a 1080p JPEG to PNG, ours in int8 at 320 px with OpenVINO, each with a filled cache.
-Of each:
+It alternates stock rembg in a new Python process, `cut` of BEFORE (another checkout with its own
+`.venv`) and `cut` of this checkout. Each writes a 1080p JPEG as PNG with u2netp; `cut` uses
+OpenVINO in int8 at 320 px. All caches are filled. It measures for each:
 
-- file: from the process's start to the file that took its name, in steps of the kernel's clock
-  (some ms);
-- exit: to the process's end;
-- CPU: user and system, of the process and its children.
+- file: from the start of the process to the renamed output file, with the resolution of the
+  kernel's clock (some ms);
+- exit: from the start to the exit of the process;
+- CPU: user and system time of the process and its children.
 
-Then where the time of this checkout's `cut` goes, step by step. The JSON holds each figure, the
-tables the medians.
+It then measures each step of this checkout's `cut`. The JSON has all values, the tables the
+medians.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ session = rembg.new_session("u2netp")
 open(sys.argv[2], "wb").write(rembg.remove(open(sys.argv[1], "rb").read(), session=session))
 """
 FLAGS = ("--engine", "openvino", "--precision", "int8", "--network-size", "320")
-# Runs `cut` and notes when it comes by; the seconds count from BEGAN.
+# Runs `cut` and records the time of each step, in seconds since BEGAN.
 MARKED = """
 import atexit, json, os, sys, time
 began, marks = float(os.environ["BEGAN"]), []
@@ -102,7 +101,7 @@ Found = dict[str, float]
 
 
 def main() -> None:
-    """Measure in turn, print the medians, write everything."""
+    """Measure the commands alternately, print the medians, and write all values."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("before", nargs="?", type=Path, help="another checkout with its .venv")
     parser.add_argument("-n", type=int, default=7, help="starts of each; default: 7")
@@ -111,7 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         starts = commands(Path(folder), arguments.before)
         found: dict[str, list[Found]] = {name: [] for name in starts}
-        for i in range(-1, arguments.n):  # the first of each fills the caches
+        for i in range(-1, arguments.n):  # the first run of each fills the caches
             for name, (command, environment) in starts.items():
                 one = start(command, environment, Path(folder) / "out.png")
                 if i >= 0:
@@ -126,7 +125,7 @@ def main() -> None:
 
 
 def commands(folder: Path, before: Path | None) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Return each start's command and what it has in its environment, stock first."""
+    """Return the command and the additional environment of each start, stock first."""
     words = [str(P1080.make()), "-o", str(folder / "out.png"), *FLAGS]
     models = {"U2NET_HOME": str(ROOT / "rembg_tuner" / "models")}
     made = {"stock": ([sys.executable, "-c", STOCK, words[0], words[2]], models)}
@@ -134,13 +133,13 @@ def commands(folder: Path, before: Path | None) -> dict[str, tuple[list[str], di
     for name, tree in trees.items():
         python = sys.executable if tree == ROOT else str(tree / ".venv" / "bin" / "python")
         environment = {"PYTHONPATH": str(tree), CACHE_VARIABLE: str(folder / f"cache-{name}")}
-        # -P: the working folder, which may hold this release, must not come first
+        # -P: the working directory can contain this release, so it must not be in sys.path
         made[name] = ([python, "-P", "-m", "rembg_tuner", "cut", *words], environment)
     return made
 
 
 def start(command: list[str], environment: dict[str, str], output: Path) -> Found:
-    """Run a command to its end, and time it."""
+    """Run a command, and return its seconds to the file, to the exit, and of CPU time."""
     output.unlink(missing_ok=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     began, began_at = time.perf_counter(), time.time()
@@ -157,7 +156,7 @@ def start(command: list[str], environment: dict[str, str], output: Path) -> Foun
 
 
 def timeline(folder: Path, count: int) -> dict[str, float]:
-    """Return the median seconds after which this checkout's `cut` reaches each step."""
+    """Return the median seconds from the start to each step of this checkout's `cut`."""
     marks = folder / "marks.json"
     words, environment = commands(folder, None)["now"]
     command = [words[0], "-P", "-c", MARKED, *words[4:]]
@@ -175,7 +174,7 @@ def timeline(folder: Path, count: int) -> dict[str, float]:
 
 
 def report(found: dict[str, list[Found]], steps: dict[str, float]) -> dict[str, Any]:
-    """Return everything that the JSON holds."""
+    """Return the content of the JSON file."""
     host = read_host()
     medians = {
         name: {key: statistics.median(one[key] for one in every) for key in every[0]}
@@ -196,7 +195,7 @@ def report(found: dict[str, list[Found]], steps: dict[str, float]) -> dict[str, 
 
 
 def tables(told: dict[str, Any]) -> str:
-    """Write the medians as Markdown."""
+    """Return the medians as Markdown tables."""
     stock = told["medians"]["stock"]
     lines = [
         f"{told['cpu']}, {told['cores']} cores, n = {told['n']}",

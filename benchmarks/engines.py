@@ -1,11 +1,12 @@
-"""Measure every engine and number format: time, peak, agreement. Wants a quiet machine.
+"""Measure time, peak RSS and agreement of all engines and number formats.
 
     python benchmarks/engines.py --eval DIR --models DIR [--only SECTION,...]
 
-DIR of --eval holds images/ and u2net/ (u2net's own masks); that of --models isnet-general-use.onnx
-and a u2net.onnx (a stand-in of its size and speed will do: its masks are not looked at). The
-figures go to benchmarks/results/engines-DATE.json, one section after another, so that each can be
-measured again alone.
+Run it on an idle machine. --eval: a folder with images/ and u2net/ (the masks of u2net). --models:
+a folder with isnet-general-use.onnx and u2net.onnx; u2net.onnx can be a stand-in of the same size
+and speed, since its masks are not used. The results are written to
+benchmarks/results/engines-DATE.json after each section, so that sections can be measured again
+separately.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ SIZES = (160, 192, 256, 320, 384, 448, 512, 640, 768)
 
 
 def cut(runner: Runner, picture: Path, settings: Settings, output: Path) -> Result:
-    """Run one picture; a failure ends the measurement."""
+    """Run one picture.
+
+    Raises:
+        SystemExit: the run failed.
+    """
     run = runner.run(Job(input=str(picture), output=str(output)), settings)
     if not isinstance(run, Result):
         raise SystemExit(f"{settings.changed()}: {run.message}")
@@ -52,14 +57,14 @@ def cut(runner: Runner, picture: Path, settings: Settings, output: Path) -> Resu
 
 
 def matte_of(path: Path) -> Any:
-    """Read a cut-out's alpha, or a mask, as float32 (h, w) in [0, 1]."""
+    """Read the alpha of a cut-out, or a mask, as float32 (h, w) in [0, 1]."""
     image = pyvips.Image.new_from_file(str(path))
     band = image[image.bands - 1] if image.bands in (2, 4) else image[0]
     return band.numpy().astype(np.float32) / 255
 
 
 def contest(named: dict[str, Settings], picture: Path, *, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Run settings in turn, each in its worker; the first run of each is left out of the time."""
+    """Run settings alternately, each in its own worker; times exclude the first run of each."""
     runs: dict[str, list[Result]] = {name: [] for name in named}
     with tempfile.TemporaryDirectory() as scratch:
         runners = {name: Runner() for name in named}
@@ -76,7 +81,7 @@ def contest(named: dict[str, Settings], picture: Path, *, rounds: int = ROUNDS) 
 
 
 def figures(taken: list[Result]) -> dict[str, Any]:
-    """Summarise a worker's runs: warm times of the network and of the whole, and the setting's peak."""
+    """Summarise the runs of a worker: warm times of the network and in total, and the peak."""
     warm = taken[1:]
     predict = [run.stages_s["predict"] for run in warm]
     return {
@@ -92,7 +97,7 @@ def figures(taken: list[Result]) -> dict[str, Any]:
 
 
 def mattes(settings: Settings, folder: Path) -> dict[str, Any]:
-    """Cut every evaluation picture out, and give the mattes by name."""
+    """Cut out all evaluation pictures, and return the mattes by name."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch, Runner() as runner:
         for picture in sorted((folder / "images").iterdir()):
@@ -103,7 +108,7 @@ def mattes(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def agree(found: dict[str, Any], reference: dict[str, Any]) -> dict[str, float]:
-    """Average agreement over the pictures."""
+    """Return the agreement of the mattes, averaged over the pictures, and the worst MAE."""
     pairs = [(found[name], reference[name]) for name in found]
     return {
         "mae": round(statistics.mean(mean_absolute_error(a, b) for a, b in pairs), 5),
@@ -129,7 +134,7 @@ LEFT_OUT: dict[str, str] = {}
 
 
 def possible(named: dict[str, Settings]) -> dict[str, Settings]:
-    """Keep what this CPU can run; what it cannot goes to LEFT_OUT with the reason."""
+    """Return the settings that this CPU can run; add the others to LEFT_OUT with the reason."""
     machine = read_machine()
     kept = {}
     for name, settings in named.items():
@@ -143,7 +148,7 @@ def possible(named: dict[str, Settings]) -> dict[str, Settings]:
 
 
 def measure_agreement(folder: Path, _models: Path) -> dict[str, Any]:
-    """Agreement of u2netp's formats with its own fp32 in the same engine, across engines, and with u2net."""
+    """Measure the agreement of u2netp's formats with fp32 of the same engine, others and u2net."""
     found = {name: mattes(settings, folder) for name, settings in possible(FORMATS).items()}
     u2net = {path.stem: matte_of(path) for path in sorted((folder / "u2net").iterdir())}
     return {
@@ -157,12 +162,12 @@ def measure_agreement(folder: Path, _models: Path) -> dict[str, Any]:
 
 
 def measure_u2netp(_folder: Path, _models: Path) -> dict[str, Any]:
-    """Time and peak of u2netp's formats, 1080p JPEG to PNG, in turn."""
+    """Measure times and peaks of u2netp's formats, alternating, 1080p JPEG to PNG."""
     return contest(possible(FORMATS), P1080.make())
 
 
 def measure_isnet(_folder: Path, _models: Path) -> dict[str, Any]:
-    """ISNet at 1024 px: OpenVINO bf16 against ONNX Runtime's defaults, and the others."""
+    """Measure ISNet at 1024 px in all engines, to compare with ONNX Runtime's defaults."""
     return contest(
         possible(
             {
@@ -181,7 +186,7 @@ def measure_isnet(_folder: Path, _models: Path) -> dict[str, Any]:
 
 
 def measure_u2net(_folder: Path, _models: Path) -> dict[str, Any]:
-    """A network of u2net's size: OpenVINO bf16 against ONNX Runtime's defaults, and the others."""
+    """Measure a network of u2net's size in all engines, to compare with ONNX Runtime's defaults."""
     return contest(
         possible(
             {
@@ -198,9 +203,9 @@ def measure_u2net(_folder: Path, _models: Path) -> dict[str, Any]:
 
 
 def measure_sizes(_folder: Path, _models: Path) -> dict[str, Any]:
-    """How the network's memory grows with its input.
+    """Measure how the memory of the network grows with its input size.
 
-    The fitted exponent, RSS after load taken off.
+    The result has the fitted exponent of the peak RSS minus the RSS after the load.
     """
     ways = {
         "onnxruntime, defaults": Settings(engine="onnxruntime"),
@@ -215,7 +220,7 @@ def measure_sizes(_folder: Path, _models: Path) -> dict[str, Any]:
 
 
 def _growth(settings: Settings) -> dict[str, Any]:
-    """Measure one way at every size, each in a fresh worker, three runs."""
+    """Measure settings at each size, with three runs in a new worker."""
     from dataclasses import replace
 
     rows: list[dict[str, float]] = []
@@ -233,7 +238,7 @@ def _growth(settings: Settings) -> dict[str, Any]:
 
 
 def measure_large(_folder: Path, _models: Path) -> dict[str, Any]:
-    """What a 48 MP baseline JPEG takes above a 1080p one, three runs each in fresh workers."""
+    """Measure the additional peak of a 48 MP JPEG over a 1080p one; three runs in new workers."""
     rows: dict[str, Any] = {}
     for name, settings in possible(FORMATS).items():
         peaks = {}
@@ -252,7 +257,7 @@ def measure_large(_folder: Path, _models: Path) -> dict[str, Any]:
 
 
 def measure_stock(folder: Path, _models: Path) -> dict[str, Any]:
-    """Compare rembg's own session with ours, same file, every architecture that is here."""
+    """Measure the agreement of this program with rembg's session, for each architecture."""
     rows: dict[str, Any] = {}
     for model in ("u2netp", "isnet-general-use"):
         theirs = mattes(Settings(model=model, engine="rembg", timeout_s=200.0), folder)
@@ -263,7 +268,7 @@ def measure_stock(folder: Path, _models: Path) -> dict[str, Any]:
 
 
 def measure_batch(_folder: Path, _models: Path) -> dict[str, Any]:
-    """Pictures a second and peak with 1 and 4 at once."""
+    """Measure the time per picture and the peak with batches of 1 and 4."""
     rows: dict[str, Any] = {}
     for engine in ("onnxruntime", "openvino"):
         for count in (1, 4):
@@ -301,14 +306,14 @@ SECTIONS = {
 
 
 def main() -> None:
-    """Measure the sections asked for."""
+    """Measure the requested sections."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--eval", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--only", default=",".join(SECTIONS))
     arguments = parser.parse_args()
     os.environ["U2NET_HOME"] = str(arguments.models)
-    os.environ["MODEL_CHECKSUM_DISABLED"] = "1"  # the files are stand-ins, or in half precision
+    os.environ["MODEL_CHECKSUM_DISABLED"] = "1"  # the files can be stand-ins, or in half precision
     host = read_host()
     path = RESULTS / f"engines-{datetime.now(UTC).date().isoformat()}.json"
     report = json.loads(path.read_text()) if path.is_file() else {}

@@ -1,11 +1,11 @@
-"""Print the goals beside what the newest records in a folder say, as Markdown.
+"""Print a Markdown table of the goals and the newest records in a folder.
 
     python benchmarks/goals.py [-r DIR]
 
-What is "of before" needs records made with the release before: `bench --before DIR`, `page_start.py
-DIR`, `page_click.py DIR`, `png_writer.py --before DIR`. The goals are for a CPU with AVX2 only;
-where a record with OpenVINO held to AVX2 exists it fills the last column. Its ratios to stock rembg
-are lower than on such a CPU, since ONNX Runtime cannot be held.
+Rows "of before" need records that include the previous release: `bench --before DIR`,
+`page_start.py DIR`, `page_click.py DIR`, `png_writer.py --before DIR`. The goals are for a CPU with
+AVX2 only. The last column has the records with OpenVINO limited to AVX2, if they exist. Their
+ratios to stock rembg are lower than on such a CPU, since ONNX Runtime cannot be limited.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ Read = Callable[[Record], str]
 
 
 def row(record: Record, name: str, picture: str) -> Record:
-    """Find a row of the bench; raises KeyError where it was not measured."""
+    """Find a row of the bench.
+
+    Raises:
+        KeyError: it was not measured.
+    """
     rows: dict[tuple[str, str], Record] = {
         (one["contestant"], one["picture"]): one for one in record["rows"]
     }
@@ -32,18 +36,18 @@ def row(record: Record, name: str, picture: str) -> Record:
 
 
 def speed(name: str, picture: str) -> Read:
-    """Read how many times as fast as stock a setting is."""
+    """Return a reader of the speed of a setting relative to stock rembg."""
     return lambda bench: f"{row(bench, name, picture)['times_as_fast']:.1f} x"
 
 
 def write_of_before(bench: Record) -> str:
-    """Read the write stage at 12 MP, of the release before's."""
+    """Read the time of the write stage at 12 MP relative to the previous release."""
     ratios = [r["of_before"] for r in bench["rows"] if r["picture"] == "12 MP" and r["of_before"]]
     return f"{median(one['write'] for one in ratios):.2f}" if ratios else "no release before"
 
 
 def peaks(name: str) -> Read:
-    """Read the peak at 1080p, and how much more 48 MP takes."""
+    """Return a reader of the peak at 1080p and of the additional memory for 48 MP."""
 
     def read(bench: Record) -> str:
         small, large = (row(bench, name, size)["peak_bytes"] / MIB for size in ("1080p", "48 MP"))
@@ -53,24 +57,24 @@ def peaks(name: str) -> Read:
 
 
 def cold(bench: Record) -> str:
-    """Read a start of `cut` in int8 at 320 px, of stock's in a fresh Python."""
+    """Read the time of a cold `cut`, int8 at 320 px, relative to stock rembg."""
     starts = bench["cold_starts"] or {}
     return f"{median(starts['ours_s']['openvino int8']) / median(starts['stock_s']):.2f}"
 
 
 def cold_to_file(found: Record) -> str:
-    """Read the same up to the file's name, without the end of the process."""
+    """Read the same ratio for the time until the output file exists."""
     return f"{found['medians']['now']['file_s'] / found['medians']['stock']['file_s']:.2f}"
 
 
 def click(found: Record) -> str:
-    """Read how long a click takes beyond the worker's total, and how long it took before."""
+    """Read the time of a click minus the worker's total, also of the previous release."""
     before = f" ({found['before']['less_total_s']:.2f} s before)" if "before" in found else ""
     return f"{found['now']['less_total_s']:.2f} s{before}"
 
 
 def page_start(found: Record) -> str:
-    """Read the page's start and first run, of the release before's."""
+    """Read the times of the page's start and first run relative to the previous release."""
     ratios = found.get("of_before", {})
     return (
         f"{ratios['served_s']:.2f} / {ratios['first_run_s']:.2f}" if ratios else "no release before"
@@ -78,7 +82,7 @@ def page_start(found: Record) -> str:
 
 
 def article(found: Record) -> str:
-    """Read the fastest of ours in the article's table."""
+    """Read the fastest setting of this project in the table of the article."""
     ours = [
         r for r in found["table"]["rows"] if r["ratios"] and not r["name"].startswith("article")
     ]
@@ -87,22 +91,19 @@ def article(found: Record) -> str:
 
 
 def write_alone(found: Record) -> str:
-    """Read the write stage at 12 MP measured by itself, of the release before's.
-
-    Wall and CPU time.
-    """
+    """Read wall and CPU time of the separate write stage at 12 MP, relative to before."""
     stage = found["stage"]["12 MP"]
     return f"{stage['wall_s_of_before']:.2f} (CPU {stage['cpu_s_of_before']:.2f})"
 
 
 def png_size(found: Record) -> str:
-    """Read the sizes of PNG files, of the release before's."""
+    """Read the sizes of PNG files relative to the previous release."""
     sizes = found["sizes"]
     return f"{sizes['median']:.3f} / {sizes['worst']:.3f} (n = {sizes['n']})"
 
 
 def focus(found: Record) -> str:
-    """Read what focus auto does to SAD in fp32, on scenes that were not used for tuning, where it applies."""
+    """Read the SAD ratios of focus auto in fp32 on held-out scenes where it applies."""
     groups = found["held-out"]["openvino fp32"]["groups"]
     texts = []
     for name in ("area and number", "all"):
@@ -161,7 +162,7 @@ def newest(folder: Path, name: str) -> Record | None:
 
 
 def measured(folder: Path, name: str, read: Read) -> str:
-    """Read what a record says; a record of an older form lacks rows."""
+    """Read the newest record of a benchmark; records of older versions can lack rows."""
     record = newest(folder, name)
     if record is None:
         return "not measured"

@@ -1,15 +1,15 @@
-"""Compare the network's speed with that of a plain matrix product.
+"""Compare the speed of the network with that of a matrix product.
 
-Wants a quiet machine; about two minutes.
+Run it on an idle machine; it takes about two minutes.
 
     python benchmarks/limits.py [--avx2] [--rounds N] [-o DIR]
 
 A convolutional network in fp32 can hardly be faster than sgemm, the float32 matrix product, on the
-same threads. numpy's (OpenBLAS) and u2netp's network run in turn, each in its own process; the
-network's time is `predict` of the measured worker. Its operations are counted from the graph: two
-for each multiply-add of the convolutions that the first output needs. --avx2 holds OpenVINO and
-OpenBLAS to AVX2, as on a CPU that has no more. The figures go to
-benchmarks/results/limits-DATE.json, or avx2-limits-DATE.json.
+same threads. numpy's matrix product (OpenBLAS) and the network of u2netp run alternately, each in
+its own process. The time of the network is `predict` of the measured worker. Its operations are
+counted in the graph: two for each multiply-add of the convolutions that the first output needs.
+--avx2 limits OpenVINO and OpenBLAS to AVX2. The results are written to
+benchmarks/results/limits-DATE.json or avx2-limits-DATE.json.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ print(sorted(rates[1:])[2])
 
 
 def sgemm_gflops(threads: int) -> float:
-    """Run numpy's matrix product in a process of its own.
+    """Measure numpy's matrix product in a separate process.
 
-    Returns GFLOP/s, the median of five after one.
+    Returns:
+        GFLOP/s; the median of five runs after one warm-up.
     """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads)}
     done = subprocess.run(
@@ -77,10 +78,7 @@ def sgemm_gflops(threads: int) -> float:
 
 
 def network_gflop() -> float:
-    """Count the operations of u2netp's first output at 320 px, in 10^9.
-
-    Two for each multiply-add.
-    """
+    """Count the operations of u2netp's first output at 320 px, in 10^9; two per multiply-add."""
     model = onnx.load(find_model("u2netp").path)
     graph = model.graph
     for axis, size in enumerate((1, 3, SIDE, SIDE)):
@@ -103,7 +101,7 @@ def network_gflop() -> float:
 
 
 def measure(rounds: int, threads: int) -> dict[str, Any]:
-    """Run the matrix product and the networks in turn; returns medians by name."""
+    """Run the matrix product and the networks alternately; return medians by name."""
     machine = read_machine()
     if "ONEDNN_MAX_CPU_ISA" in os.environ:
         machine = replace(machine, precisions=machine.precisions & {"fp32", "int8"})
@@ -146,7 +144,7 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure with one thread and with all CPUs."""
+    """Measure with one thread and with all CPUs, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--avx2", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)

@@ -1,9 +1,9 @@
-"""Time what rendering every message of the catalogue takes, and drawing a sweep, in each language.
+"""Measure the rendering of all messages of the catalogue and of a sweep, in each language.
 
     python benchmarks/messages.py [n]
 
-CPU time of this process, the languages interleaved; prints medians with the least and the most of n
-(11).
+It alternates the languages, and prints median, minimum and maximum of n runs (default: 11) in CPU
+time of this process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from drawn_sweep import made_study  # noqa: E402  # beside the tests
+from drawn_sweep import made_study  # noqa: E402  # in tests/
 from test_locale import messages_of, source  # noqa: E402
 
 from rembg_tuner.base.messages import render  # noqa: E402

@@ -1,9 +1,9 @@
 """Measure the page: `python benchmarks/page.py [-o DIR]`.
 
-Takes some minutes; wants a quiet machine and Chromium.
+It takes some minutes, and needs an idle machine and Chromium.
 
-Starts the page itself, as `make run` does, and writes what it found as JSON and as a table. What
-the product promises of itself is asserted nowhere here: the figures are for reading.
+It starts the page as `make run` does, prints the results, and writes them as JSON. It does not
+compare them with the goals.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ CLICK = """(n) => new Promise(done => {
 
 
 class Server:
-    """The page as a process."""
+    """A process that serves the page."""
 
     def __init__(self, *words: str) -> None:
-        """Start it, and time how long it takes until the page is served."""
+        """Start the server, and measure the time until the page is served."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -76,11 +76,11 @@ class Server:
         self.web = psutil.Process(self.process.pid)
 
     def rss_mib(self) -> float:
-        """Give the web process's resident memory."""
+        """Return the RSS of the web process, MiB."""
         return float(self.web.memory_info().rss / MIB)
 
     def worker(self) -> psutil.Process | None:
-        """Give the worker, if one lives."""
+        """Return the worker process; None: there is none."""
         found = [
             child
             for child in self.web.children()
@@ -89,13 +89,13 @@ class Server:
         return found[0] if found else None
 
     def close(self) -> int:
-        """End it."""
+        """Stop the server; return its exit code."""
         self.process.terminate()
         return self.process.wait(10)
 
 
 def make_pictures(folder: Path) -> dict[str, Path]:
-    """Make a 1080p and a 12 MP JPEG with a camera's grain, the bomb, and ten bad files."""
+    """Create a 1080p and a 12 MP JPEG with grain, a 144 MP bomb, and ten bad files, by name."""
     cup = pyvips.Image.new_from_file(str(EXAMPLES / "coffee.png"))[:3]
     for name, width, height in (("1080p", 1920, 1080), ("12mp", 4000, 3000)):
         scale = max(width / cup.width, height / cup.height)
@@ -124,7 +124,7 @@ def make_pictures(folder: Path) -> dict[str, Path]:
 
 
 def cut(client: Client, picture: Path, **settings: object) -> tuple[str | None, dict[str, Any]]:
-    """Ask /cut."""
+    """Call /cut; return the path of the cut-out or None, and the result."""
     answer: tuple[str | None, dict[str, Any]] = client.predict(
         handle_file(str(picture)), "balanced", settings, api_name="/cut"
     )
@@ -132,13 +132,13 @@ def cut(client: Client, picture: Path, **settings: object) -> tuple[str | None, 
 
 
 def pixels_hash(path: str | Path) -> str:
-    """Hash a cut-out's pixels."""
+    """Return a hash of the pixels of a cut-out."""
     image = pyvips.Image.new_from_file(str(path))
     return hashlib.sha256(image.write_to_memory()).hexdigest()
 
 
 def open_page(play: Any, address: str) -> Page:
-    """Open the page in a browser of its own."""
+    """Open the page in a new browser."""
     browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     page: Page = browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-US")
     page.goto(address)
@@ -153,11 +153,11 @@ def take(page: Page, picture: Path) -> None:
 
 
 def measure_clicks(page: Page, n: int) -> dict[str, Any]:
-    """Click Run, and time until the cut-out is decoded and shown: the first time, and n more."""
+    """Measure the time from a click on Run to the shown cut-out: the first time, and n more."""
     times = []
     for i in range(1, n + 2):
         page.wait_for_selector("#run:not([disabled]):not(.rt-off)")
-        page.wait_for_timeout(200)  # Gradio ignores a click while the event before it has not ended
+        page.wait_for_timeout(200)  # Gradio ignores a click until the previous event has ended
         times.append(page.evaluate(CLICK, i) / 1000)
     warm = times[1:]
     return {
@@ -170,7 +170,7 @@ def measure_clicks(page: Page, n: int) -> dict[str, Any]:
 
 
 def read_runs(page: Page) -> list[dict[str, Any]]:
-    """Read runs.json as a visitor downloads it."""
+    """Download runs.json as a visitor does, and return the runs."""
     with page.expect_download() as waiting:
         page.click("text=JSON")
     runs: list[dict[str, Any]] = json.loads(Path(waiting.value.path()).read_text())["runs"]
@@ -178,7 +178,7 @@ def read_runs(page: Page) -> list[dict[str, Any]]:
 
 
 def spread(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give the warm runs' times, and the peak over all."""
+    """Return the times of the warm runs, and the peaks of all runs."""
     times = [run["total_s"] for run in runs if run["run_index"] > 0]
     peaks = [run["peak_rss_bytes"] / MIB for run in runs]
     return {
@@ -192,7 +192,7 @@ def spread(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure_idle(server: Server, seconds: float) -> float:
-    """Give the share of a core that server and worker use while a tab is open and nothing runs."""
+    """Return the share of a core that server and workers use while a tab is open but idle."""
     everyone = [server.web, *server.web.children(recursive=True)]
     before = sum(sum(process.cpu_times()[:2]) for process in everyone)
     time.sleep(seconds)
@@ -201,7 +201,7 @@ def measure_idle(server: Server, seconds: float) -> float:
 
 
 def kill_workers(server: Server, client: Client, picture: Path, n: int) -> dict[str, Any]:
-    """Kill the worker in mid-run n times; each must be told, and the next run must be right."""
+    """Kill the worker during n runs; count the reported crashes and the correct next runs."""
     right = pixels_hash(cut(client, picture)[0] or "")
     told = after = 0
     for i in range(n):
@@ -222,7 +222,7 @@ def kill_workers(server: Server, client: Client, picture: Path, n: int) -> dict[
 
 
 def visit_at_once(server: Server, pictures: list[Path], n: int) -> dict[str, int]:
-    """Have n visitors come at once, each with one of the pictures."""
+    """Run n concurrent visitors with the pictures; count correct, wrong and failed results."""
     client = Client(server.address, verbose=False)
     right = {picture: pixels_hash(cut(client, picture)[0] or "") for picture in pictures}
 
@@ -239,7 +239,7 @@ def visit_at_once(server: Server, pictures: list[Path], n: int) -> dict[str, int
 
 
 def measure(folder: Path, soak: int) -> dict[str, Any]:
-    """Measure everything."""
+    """Run all measurements."""
     pictures = make_pictures(folder)
     found: dict[str, Any] = {}
     server = Server()
@@ -250,7 +250,7 @@ def measure(folder: Path, soak: int) -> dict[str, Any]:
         found["click_to_cutout_1080p"] = measure_clicks(page, 20)
         found["idle_share_of_a_core"] = measure_idle(server, 20)
         page.context.browser.close()  # type: ignore[union-attr]
-        page = open_page(play, server.address)  # another visitor, whose runs count from 1 again
+        page = open_page(play, server.address)  # a new visitor, whose runs count from 1
         take(page, pictures["1080p.jpg"])
         measure_clicks(page, 10)
         found["browser_1080p"] = spread(read_runs(page))
@@ -319,7 +319,7 @@ def measure(folder: Path, soak: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, and write the JSON."""
+    """Measure, print the report, and write it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", default=str(ROOT / "benchmarks" / "results"))
     parser.add_argument("--soak", type=int, default=100, help="runs of 12 MP; default: 100")
@@ -330,7 +330,7 @@ def main() -> None:
     found |= {"cpu": host.cpu, "cores": host.usable_cpus, "features": sorted(host.features)}
     found["date"] = datetime.now(tz=UTC).date().isoformat()
     text = json.dumps(found, indent=2)
-    print(text)  # a command of its own
+    print(text)  # the output of this command
     (Path(arguments.output) / f"page-{found['date']}.json").write_text(text + "\n")
 
 

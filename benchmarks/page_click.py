@@ -1,13 +1,13 @@
-"""Measure from the click on Run to the cut-out seen.
+"""Measure the time from a click on Run to the shown cut-out.
 
-`python benchmarks/page_click.py [BEFORE] [-n 15] [-o DIR]`.
+    python benchmarks/page_click.py [BEFORE] [-n 15] [-o DIR]
 
-BEFORE is another checkout with a `.venv` of its own, such as the release before; servers of both
-are started in turn (A B A B). Each is clicked often enough to be warm, then n times, with a 1080p
-JPEG. Of each click the worker's own total, as the run's record says it, is subtracted: what is left
-is the browser's event, the queue, the preview, the answer, decoding and painting. CPU time is the
-server's with its previews' process, without the worker, and the browser's. Wants a quiet machine
-and Chromium.
+BEFORE is another checkout with its own `.venv`, such as the previous release. Servers of both are
+started alternately (A B A B). Each gets some warm-up clicks, then n clicks, with a 1080p JPEG. The
+worker's total in the record of the run is subtracted from the time of each click. The rest is the
+browser's event, the queue, the preview, the response, decoding and painting. CPU times are those
+of the server with its preview process, without the worker, and of the browser. Run it on an idle
+machine with Chromium.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from rembg_tuner.settings.host import read_host
 from rembg_tuner.tuning.bench.contest import starting_environment
 
 ROOT = Path(__file__).resolve().parent.parent
-WARM_UP = 3  # clicks that are not counted
-PAUSE_S = 0.5  # between clicks, as a person would; what the last one left to do is done by then
+WARM_UP = 3  # clicks that are excluded
+PAUSE_S = 0.5  # between clicks, so that the work after the previous click has ended
 Found = dict[str, Any]
 
 
 def main() -> None:
-    """Measure in turn, print the medians, write everything."""
+    """Measure the checkouts alternately, print the medians, and write all values."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("before", nargs="?", type=Path, help="another checkout with its .venv")
     parser.add_argument("-n", type=int, default=15, help="clicks of each server; default: 15")
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def measure(root: Path, picture: Path, preset: str, n: int) -> list[Found]:
-    """Serve a checkout's page, click, and give each click's figures."""
+    """Serve the page of a checkout, click Run, and return the values of each click."""
     port = free_port()
     process = subprocess.Popen(
         [
@@ -98,7 +98,7 @@ def measure(root: Path, picture: Path, preset: str, n: int) -> list[Found]:
         with sync_playwright() as play:
             page = open_page(play, f"http://127.0.0.1:{port}")
             take(page, picture)
-            page.wait_for_timeout(1500)  # what is made of the upload is made, not measured here
+            page.wait_for_timeout(1500)  # so that the preview of the upload is not measured
             for i in range(1, WARM_UP + n + 1):
                 page.wait_for_selector("#run:not([disabled]):not(.rt-off)")
                 page.wait_for_timeout(PAUSE_S * 1000)
@@ -123,7 +123,7 @@ def measure(root: Path, picture: Path, preset: str, n: int) -> list[Found]:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU seconds of the server and its children but the worker's."""
+    """Return the CPU seconds of the server and its children, except the worker."""
     web = psutil.Process(pid)
     others = [
         one for one in web.children() if "rembg_tuner.worker.worker" not in " ".join(one.cmdline())
@@ -139,7 +139,7 @@ def chromium_s() -> float:
 
 
 def summary(clicks: list[Found]) -> Found:
-    """Return the medians and the spread of what counts."""
+    """Return the medians, and the range of the time without the worker's total."""
     less = [click["less_total_s"] for click in clicks]
     medians = {
         name: round(statistics.median(click[name] for click in clicks), 4) for name in clicks[0]

@@ -1,21 +1,20 @@
 """Measure the page's start and load: `python benchmarks/page_start.py [BEFORE] [-n 7] [-o DIR]`.
 
-Wants a quiet machine.
+Run it on an idle machine.
 
-BEFORE is another checkout with a `.venv` of its own, such as the release before; it is measured in
-turn with this one, each time with a new server and a new browser profile:
+BEFORE is another checkout with its own `.venv`, such as the previous release. It is measured
+alternately with this checkout, each time with a new server and a new browser profile:
 
-- served: from `python app.py` started to the page's HTML received;
-- usable: from the same start to the examples drawn in Chromium, which then takes a picture and a
-  click; the browser itself runs already;
-- first run: on that server, a 1080p JPEG uploaded, from the first click on Run to the cut-out seen;
-- from the start to the first cut-out: all of it, with the upload between;
-- loads: requests, transferred bytes, times and the web process's CPU time of the first load, of a
-  second one with the browser's cache filled, and of one by another visitor, whose cache is empty.
+- served: from the start of `python app.py` to the received HTML of the page;
+- usable: from the same start to the examples drawn in Chromium, when the page accepts a picture and
+  a click; the browser is already running;
+- first run: from the first click on Run, with an uploaded 1080p JPEG, to the shown cut-out;
+- first cut-out: from the start to the first cut-out, including the upload;
+- loads: requests, transferred bytes, times, and CPU time of the web process for the first load, for
+  a second load with a filled browser cache, and for a load by another visitor with an empty cache.
 
-`cpu_s` is the CPU time of the server with all of its children up to the first cut-out,
-`served_cpu_s` that of the web process up to its first answer. The JSON holds each figure, the table
-the medians.
+`cpu_s` is the CPU time of the server and all its children until the first cut-out, `served_cpu_s`
+that of the web process until its first response. The JSON has all values, the table the medians.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ Found = dict[str, Any]
 
 
 def main() -> None:
-    """Measure in turn, print the medians, write everything."""
+    """Measure the checkouts alternately, print the medians, and write all values."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("before", nargs="?", type=Path, help="another checkout with its .venv")
     parser.add_argument("-n", type=int, default=7, help="servers of each; default: 7")
@@ -109,7 +108,7 @@ def main() -> None:
 
 
 def make_picture(folder: Path) -> Path:
-    """Make a 1080p JPEG with a camera's grain."""
+    """Create a 1080p JPEG with the grain of a camera."""
     cup = pyvips.Image.new_from_file(str(ROOT / "examples" / "coffee.png"))[:3]
     scale = max(1920 / cup.width, 1080 / cup.height)
     large = cup.resize(scale).crop(0, 0, 1920, 1080)
@@ -120,7 +119,7 @@ def make_picture(folder: Path) -> Path:
 
 
 def measure(root: Path, browser: Browser, picture: Path) -> Found:
-    """Start a server, open its page twice, and run one picture."""
+    """Start a server, load its page three times, and run one picture."""
     port = free_port()
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -163,14 +162,18 @@ def measure(root: Path, browser: Browser, picture: Path) -> Found:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until_served(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Ask for the page each 10 ms until its HTML is there."""
+    """Request the page every 10 ms until its HTML is received.
+
+    Raises:
+        SystemExit: the server has ended.
+    """
     while True:
         try:
             urllib.request.urlopen(address, timeout=10).read()
@@ -182,7 +185,7 @@ def wait_until_served(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def load(context: BrowserContext, address: str, web: psutil.Process) -> tuple[Page, Found]:
-    """Open the page in a new tab until it is usable; say what was asked for and when it came."""
+    """Open the page in a new tab until it is usable; return the page and the load's figures."""
     before_s = sum(web.cpu_times()[:2])
     page = context.new_page()
     session = context.new_cdp_session(page)
@@ -210,7 +213,7 @@ def load(context: BrowserContext, address: str, web: psutil.Process) -> tuple[Pa
     page.wait_for_selector(USABLE)
     usable_s = time.perf_counter() - began
     page.wait_for_load_state("load")
-    page.wait_for_timeout(300)  # what is asked for late is counted too
+    page.wait_for_timeout(300)  # includes late requests
     sent = [
         one for one in asked.values() if not one["cached"] and not one["path"].startswith("data:")
     ]
@@ -225,7 +228,7 @@ def load(context: BrowserContext, address: str, web: psutil.Process) -> tuple[Pa
 
 
 def kinds(sent: list[Found]) -> dict[str, dict[str, int]]:
-    """Sum requests and bytes by whose they are and what they are."""
+    """Sum requests and bytes by kind."""
     sums: dict[str, dict[str, int]] = {}
     for one in sent:
         kind = kind_of(one["path"])
@@ -236,7 +239,7 @@ def kinds(sent: list[Found]) -> dict[str, dict[str, int]]:
 
 
 def kind_of(path: str) -> str:
-    """Say whose an address is, and what it holds."""
+    """Return the kind of a URL path: its origin and content."""
     if path == "/":
         return "the page (Gradio's HTML around this program's words, styles, scripts and settings)"
     if path.startswith("/gradio_api/"):
@@ -246,7 +249,7 @@ def kind_of(path: str) -> str:
 
 
 def summary(every: list[Found]) -> dict[str, float]:
-    """Return the medians."""
+    """Return the medians of all values."""
     found = {name: [one[name] for one in every] for name in every[0] if name != "loads"}
     for which in ("first", "second", "other"):
         for name in ("usable_s", "web_cpu_s", "requests", "bytes", "interactive_s"):

@@ -1,13 +1,13 @@
-"""Measure how cut-outs are written as PNG, beside the release before: time, sizes, memory, cancel.
+"""Measure the PNG writer against the previous release: time, file sizes, memory, cancellation.
 
     python benchmarks/png_writer.py --before DIR --pictures DIR [--only SECTION,...]
 
-DIR of --before is a checkout of the release before, with its own .venv; that of --pictures holds
-real pictures (examples/ are taken too). No network runs: a soft ellipse stands in for its matte.
-Sections: stage (CPU and wall time of the write stage and peak RSS, both releases in turn), sizes
-(each picture at two sizes), zlib (levels, for a machine without isal), large (268 MP) and cancel
-(how long a cancel at 48 MP takes). The figures go to benchmarks/results/png-writer-DATE.json; wall
-times want two free cores, CPU times and sizes do not.
+--before: a checkout of the previous release with its own .venv. --pictures: a folder with real
+pictures; examples/ are added. The matte is a soft ellipse, so no network runs. Sections: stage (CPU
+and wall time of the write stage and peak RSS, alternating the releases), sizes (each picture at two
+sizes), zlib (its levels, for machines without isal), large (268 MP) and cancel (the time to cancel
+at 48 MP). The results are written to benchmarks/results/png-writer-DATE.json. Wall times require
+two idle cores; CPU times and sizes do not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ROUNDS = 7
 P268 = BenchPicture(name="268 MP", width=16384, height=16384)
-# Run in a checkout: sys.argv[1] is a JSON task. Both releases' own ways to make a composition.
+# Runs in a checkout; sys.argv[1] is a JSON task. Supports the APIs of both releases.
 CHILD = """
 import json, sys, threading, time
 from pathlib import Path
@@ -96,7 +96,7 @@ print(json.dumps({"runs": found, "peak_bytes": peak, "waited_s": waited}))
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a section works with: the release before, pictures, and a folder for what is written."""
+    """The inputs of a section: the previous release, pictures, and a folder for output files."""
 
     before: Path
     pictures: list[Path]
@@ -104,7 +104,7 @@ class Given:
 
 
 def run_child(checkout: Path, folder: str, **task: Any) -> dict[str, Any]:
-    """Run a task in a process of a checkout, with the environment of the measured worker."""
+    """Run a task in a process of a checkout, with the environment of a worker."""
     python = checkout / ".venv" / "bin" / "python"
     task["output"] = f"{folder}/out.png"
     done = subprocess.run(
@@ -120,9 +120,9 @@ def run_child(checkout: Path, folder: str, **task: Any) -> dict[str, Any]:
 
 
 def stage(given: Given) -> dict[str, Any]:
-    """Write the bench's pictures, the releases in turn.
+    """Measure writing the pictures of the bench, alternating the releases.
 
-    A fresh process each round, its second and third writing.
+    Each round uses a new process, and measures its second and third write.
     """
     found = {}
     for picture in (P1080, P12, P48):
@@ -143,7 +143,7 @@ def stage(given: Given) -> dict[str, Any]:
 
 
 def sizes(given: Given) -> dict[str, Any]:
-    """Write each picture as it is and scaled to 256 px, and compare the files' sizes."""
+    """Write each picture at full size and at 256 px, and compare the file sizes."""
     tasks = [[str(path), side] for path in given.pictures for side in (0, 256)]
     sums = [
         [run["bytes"] for run in run_child(checkout, given.folder, pictures=tasks)["runs"]]
@@ -161,7 +161,7 @@ def sizes(given: Given) -> dict[str, Any]:
 
 
 def zlib_levels(given: Given) -> dict[str, Any]:
-    """Write without isal, at each level of zlib: CPU at 12 MP, sizes as above."""
+    """Measure each level of zlib, without isal: CPU time at 12 MP, and file sizes."""
     tasks = [[str(path), side] for path in given.pictures for side in (0, 256)]
     then = [run["bytes"] for run in run_child(given.before, given.folder, pictures=tasks)["runs"]]
     found = {}
@@ -181,7 +181,7 @@ def zlib_levels(given: Given) -> dict[str, Any]:
 
 
 def large(given: Given) -> dict[str, Any]:
-    """Write 268 MP, the most that is read in strips, once, and 1080p to compare its peak with."""
+    """Measure one write of 268 MP, the maximum in strips, and the peak at 1080p."""
     one = run_child(ROOT, given.folder, pictures=[[str(P1080.make()), 0]], times=3)
     whole = run_child(ROOT, given.folder, pictures=[[str(P268.make()), 0]])
     return {
@@ -193,10 +193,7 @@ def large(given: Given) -> dict[str, Any]:
 
 
 def cancel(given: Given) -> dict[str, Any]:
-    """Cancel the writing of 48 MP at several moments.
-
-    Seconds until it has ended and its file is gone.
-    """
+    """Cancel the writing of 48 MP at several times; measure the seconds until it has ended."""
     moments = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     path = [[str(P48.make()), 0]]
     found = run_child(ROOT, given.folder, pictures=path, times=1, cancel_after_s=moments)
@@ -211,7 +208,7 @@ SECTIONS = {"stage": stage, "sizes": sizes, "zlib": zlib_levels, "large": large,
 
 
 def main() -> None:
-    """Measure the sections asked for."""
+    """Measure the requested sections."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True)

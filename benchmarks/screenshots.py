@@ -1,6 +1,6 @@
-"""Take the README's pictures of the page anew: `python benchmarks/screenshots.py`.
+"""Take the README's screenshots of the page again: `python benchmarks/screenshots.py`.
 
-Needs Chromium.
+It requires Chromium.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyvips
-from page import Server, open_page  # beside this file
+from page import Server, open_page  # in this folder
 from playwright.sync_api import Browser, sync_playwright
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -31,7 +31,7 @@ SHOTS: dict[str, dict[str, Any]] = {
 
 
 def shoot(browser: Browser, address: str, options: dict[str, Any], target: Path) -> None:
-    """Run twice, the first run pinned, and take a picture of what is then seen."""
+    """Run twice, pin the first run, and take a screenshot."""
     page = browser.new_context(**options).new_page()
     page.goto(f"{address}/?preset=balanced")
     page.click("[data-example=astronaut]")
@@ -54,7 +54,7 @@ def shoot(browser: Browser, address: str, options: dict[str, Any], target: Path)
 
 
 def shoot_sweep(browser: Browser, address: str, target: Path) -> None:
-    """Sweep the astronaut, look at one of the points, and take a picture."""
+    """Sweep the astronaut, hover over a point, and take a screenshot."""
     page = browser.new_context(**SHOTS["page"]).new_page()
     page.goto(address)
     page.click("[data-example=astronaut]")
@@ -71,7 +71,7 @@ def shoot_sweep(browser: Browser, address: str, target: Path) -> None:
 
 
 def main() -> None:
-    """Take them all."""
+    """Take all screenshots."""
     server = Server()
     with sync_playwright() as play:
         browser = open_page(play, server.address).context.browser

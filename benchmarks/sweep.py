@@ -1,11 +1,11 @@
-"""Measure what a sweep promises, through the command line as a user has it.
+"""Measure the duration and the repeatability of sweeps through the command line.
 
-Wants a quiet machine; about 15 minutes.
+Run it on an idle machine; it takes about 15 minutes.
 
     python benchmarks/sweep.py [--only SECTION,...]
 
-The figures go to benchmarks/results/sweep-DATE.json, one section after another, so that each can be
-measured again alone.
+The results are written to benchmarks/results/sweep-DATE.json after each section, so that sections
+can be measured again separately.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ FEW = [
 ]
 
 
-LEFT_OUT: list[str] = []  # what this CPU could not run, in the command's own words
+LEFT_OUT: list[str] = []  # what this CPU cannot run, as the command prints it
 
 
 def tuner(*words: str) -> str:
-    """Run the command line and return its standard output; keep what it left out."""
+    """Run the command line, return its standard output, and record what it left out."""
     command = [sys.executable, "-m", "rembg_tuner", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stderr, file=sys.stderr, end="", flush=True)
@@ -73,7 +73,7 @@ def tuner(*words: str) -> str:
 
 
 def sweep(folder: Path, axes: list[str], *more: str) -> dict[str, Any]:
-    """Sweep the example anew; gives trials.json and how long it took."""
+    """Sweep the example again; return the content of trials.json and the duration."""
     began = time.perf_counter()
     tuner("sweep", str(EXAMPLE), *axes, "--again", "-o", str(folder), *more)
     found: dict[str, Any] = json.loads((folder / "trials.json").read_text())
@@ -81,9 +81,9 @@ def sweep(folder: Path, axes: list[str], *more: str) -> dict[str, Any]:
 
 
 def measure_sixty(scratch: Path) -> dict[str, Any]:
-    """Sixty trials of u2netp, chosen by the guided search.
+    """Measure the duration of 60 trials of u2netp, chosen by the guided search.
 
-    A warm-up and three runs each, one picture; none again.
+    Each trial has a warm-up and three runs of one picture; no trial is confirmed.
     """
     found = sweep(scratch / "sixty", SIXTY, "--trials", "60", "--confirm", "0")
     failed = [trial["failure"] for trial in found["trials"] if trial["failure"]]
@@ -91,7 +91,7 @@ def measure_sixty(scratch: Path) -> dict[str, Any]:
 
 
 def measure_twice(scratch: Path) -> dict[str, Any]:
-    """The same grid twice, in two orders: do the fronts agree within the spread that they state?"""
+    """Measure whether two sweeps, in other orders, have the same front within the spread."""
     twice = [sweep(scratch / f"twice-{seed}", FEW, "--seed", str(seed)) for seed in (1, 2)]
     named = [{json.dumps(t["settings"], sort_keys=True): t for t in one["trials"]} for one in twice]
     fronts = [_front(trials) for trials in named]
@@ -109,17 +109,17 @@ def measure_twice(scratch: Path) -> dict[str, Any]:
 
 
 def _front(trials: dict[str, Any]) -> set[str]:
-    """Name the trials on the front of memory, time and agreement."""
+    """Return the keys of the trials on the Pareto front of memory, time and agreement."""
     keys = list(trials)
     costs = [(t["peak_bytes"], t["time_s"], -t["agreement"]) for t in trials.values()]
     return {keys[i] for i in front_of(costs)}
 
 
 def _is_within_spread(key: str, named: list[dict[str, Any]], fronts: list[set[str]]) -> bool:
-    """Tell whether a trial that is on one front only is off the other by no more than the ranges' overlap.
+    """Return whether the spread explains that a trial is on one of the two fronts only.
 
-    It is explained where whatever beats it there has a range of times that meets its own, or a peak
-    within 5 %, so that chance may have put them the other way round.
+    This holds if each trial that dominates it in the other sweep has an overlapping range of times,
+    or a peak within 5 %.
     """
     away = named[1] if key in fronts[0] else named[0]
     mine = away[key]
@@ -138,12 +138,11 @@ def _is_within_spread(key: str, named: list[dict[str, Any]], fronts: list[set[st
 
 
 def measure_again(scratch: Path) -> dict[str, Any]:
-    """A sweep as it is, then what it recommends run by hand, in turn.
+    """Compare peak and time of a sweep's recommendation with separate runs of it.
 
-    Peak and time against what the sweep says.
-
-    The sweep measures its best again in four workers more, and states a range for 19 times of 20.
-    By hand a new worker makes a warm-up and three runs; their median is held against that range.
+    The sweep measures its best trials again in four more workers, and states a range for 19 of 20
+    cases. Then a new worker runs the recommendation with a warm-up and three runs, and their median
+    is compared with this range. Both steps are repeated.
     """
     turns = []
     for i in range(TURNS):
@@ -193,7 +192,7 @@ def measure_again(scratch: Path) -> dict[str, Any]:
 
 
 def measure_scaling(scratch: Path) -> dict[str, Any]:
-    """What scaling the picture down first does to rembg's own pipeline, at 12 MP."""
+    """Measure the effect of scaling a 12 MP picture down on rembg's own pipeline."""
     rows = {}
     for side in (0, 1080, 768, 512):
         words = [
@@ -222,7 +221,7 @@ def measure_scaling(scratch: Path) -> dict[str, Any]:
 
 
 def measure_soak(scratch: Path) -> dict[str, Any]:
-    """Six hundred runs of the default preset in one worker, 1080p."""
+    """Measure 600 runs of the default preset at 1080p in one worker."""
     text = tuner("soak", str(P1080.make()), "--runs", "600", "--json", "-o", str(scratch / "soak"))
     found: dict[str, Any] = json.loads(text)
     rss = found.pop("rss_bytes")
@@ -244,7 +243,7 @@ SECTIONS = {
 
 
 def main() -> None:
-    """Measure the sections asked for."""
+    """Measure the requested sections."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=",".join(SECTIONS))
     arguments = parser.parse_args()

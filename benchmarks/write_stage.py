@@ -1,20 +1,22 @@
-"""Measure the parts of the write stage, each alone. Wants a quiet machine; about two minutes.
+"""Measure the write stage and each of its parts separately.
 
     python benchmarks/write_stage.py [--rounds N] [-o DIR]
 
-The stage decodes the picture, enlarges the matte row by row, joins the two, and filters and
-deflates the PNG. In turn, at each size, in one process set up as the measured worker is: the whole
-stage; the decoding alone, its rows dropped; the mask's rows alone; joining alone; filtering and
-deflating alone, in one thread. Joining and encoding run on several threads, so that the whole takes
-less wall time than its parts together, if there are several CPUs. The figures go to
-benchmarks/results/write-stage-DATE.json: CPU and wall seconds, medians.
+Run it on an idle machine; it takes about two minutes.
+
+The stage decodes the picture, enlarges the matte row by row, joins both, and filters and deflates
+the PNG. These are measured alternately at each size, in one process with the environment of a
+worker: the whole stage; decoding, with its rows discarded; the rows of the mask; joining; filtering
+and deflating in one thread. In the whole stage, joining and encoding use several threads. With
+several CPUs, it therefore takes less wall time than the sum of its parts. The results are written
+to benchmarks/results/write-stage-DATE.json: medians of CPU and wall seconds.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ |= {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}  # as a worker has them
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}  # as in a worker
 
 import argparse
 import io
@@ -57,7 +59,7 @@ Part = Callable[[], object]
 
 
 def make_matte(folder: Path) -> PictureMatte:
-    """Cut the product shot out, and make its alpha a matte of the network's size."""
+    """Cut out the product shot, and return its alpha as a matte of the network's size."""
     output = folder / "cutout.png"
     settings, _ = requested_settings(find_preset(FASTEST), {}, read_machine())
     with Runner() as runner:
@@ -70,7 +72,7 @@ def make_matte(folder: Path) -> PictureMatte:
 
 
 def parts_of(header: PictureHeader, matte: PictureMatte, folder: Path) -> dict[str, Part]:
-    """Return the whole stage and its parts, as functions."""
+    """Return the whole stage and its parts as functions by name."""
     width, height = header.scaled(0)
     whole = Composition(header=header, matte=matte, max_side=0, background=None)
     mask = matte.mask(width, height)
@@ -115,7 +117,7 @@ def parts_of(header: PictureHeader, matte: PictureMatte, folder: Path) -> dict[s
 
 
 class _KnownMask:
-    """A mask whose rows are computed already, so that joining is measured alone."""
+    """A mask with precomputed rows, so that joining is measured separately."""
 
     bands = 1
 
@@ -124,19 +126,19 @@ class _KnownMask:
         self.width, self.height = masks[0].shape[1], strips[-1][1]
 
     def rows(self, top: int, bottom: int) -> Any:
-        """Return rows `top` to `bottom`; those of a strip, and of the row above it."""
+        """Return rows `top` to `bottom`: a strip and the row above it."""
         return self._rows[top][: bottom - top]
 
 
 def _strip(pixels: Any, top: int, bottom: int) -> Any:
-    """Copy the rows of a strip with the one above, which is zeros at the top."""
+    """Copy the rows of a strip and the row above it, which is zero for the first strip."""
     if top:
         return pixels[top - 1 : bottom].copy()
     return np.concatenate([np.zeros_like(pixels[:1]), pixels[:bottom]])
 
 
 def measure(parts: dict[str, Part], rounds: int) -> dict[str, Any]:
-    """Run the parts in turn; returns medians of CPU and wall seconds."""
+    """Run the parts alternately; return medians of CPU and wall seconds."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in parts}
     for index in range(-1, rounds):
         for name, part in parts.items():
@@ -151,7 +153,7 @@ def measure(parts: dict[str, Part], rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure at three sizes."""
+    """Measure at three sizes, print the report, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)

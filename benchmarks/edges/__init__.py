@@ -1,1 +1,1 @@
-"""Scenes with known alpha, matte errors, and the scores of `focus` on them."""
+"""Scenes with known alpha, matte errors, and the scores of `focus` on the scenes."""

@@ -1,10 +1,10 @@
-"""Score focus auto on scenes with known alpha, and engines on small subjects.
+"""Score `focus auto` on scenes with known alpha, for several engines.
 
     python -m benchmarks.edges [--engines "openvino fp32,openvino int8"] [--set held-out] [-o DIR]
 
-Run it from the project's folder, with requirements-dev.txt installed. An engine is named by engine,
-precision and, if wanted, network size: `openvino int8 256`. The figures go to
-benchmarks/results/edges-DATE.json. Thresholds may be chosen on `--set tuning` only.
+Run it in the project's folder, with requirements-dev.txt installed. The name of an engine has the
+engine, the precision and optionally the network size: `openvino int8 256`. The results are written
+to benchmarks/results/edges-DATE.json. Thresholds must be chosen on `--set tuning` only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PACKAGES = ("openvino", "onnxruntime", "ncnn", "numpy", "scipy", "scikit-image"
 
 
 def read_engine(text: str) -> tuple[Settings, Settings]:
-    """Read an engine's name; return its settings with focus off and with focus auto."""
+    """Parse the name of an engine; return its settings with focus off and with focus auto."""
     engine, precision, *size = text.split()
     network_size = int(size[0]) if size else 0
     chosen: dict[str, Any] = {
@@ -45,7 +45,7 @@ def read_engine(text: str) -> tuple[Settings, Settings]:
 
 
 def score_scenes(scenes: list[Scene], engines: list[str]) -> dict[str, list[Score]]:
-    """Score every scene with every engine; each engine keeps its worker."""
+    """Score all scenes with all engines; each engine has one worker for all scenes."""
     settings = {name: read_engine(name) for name in engines}
     scores: dict[str, list[Score]] = {name: [] for name in engines}
     runners = {name: Runner() for name in engines}
@@ -69,7 +69,7 @@ def score_scenes(scenes: list[Scene], engines: list[str]) -> dict[str, list[Scor
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what the figures depend on besides the program."""
+    """Return the machine and the versions that the results depend on."""
     host = read_host()
     return {
         "cpu": host.cpu,
@@ -81,7 +81,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Score, print, and write the JSON."""
+    """Score the scenes, print the tables, and write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--engines", default="openvino fp32,openvino int8", help="comma-separated")
     parser.add_argument("--set", dest="set_name", choices=get_args(SetName), default="held-out")

@@ -1,6 +1,6 @@
-"""Backgrounds of the scenes: studio walls, procedural textures, photographs.
+"""Backgrounds of the scenes: studio walls, procedural textures and photographs.
 
-The backgrounds of the tuning scenes and of the held-out scenes are of different kinds.
+The tuning scenes and the held-out scenes have different kinds of backgrounds.
 """
 
 from __future__ import annotations
@@ -35,10 +35,7 @@ def _tint(rng: Rng, low: float, high: float) -> tuple[float, float, float]:
 
 
 def _clouds(height: int, width: int, rng: Rng, cells: tuple[int, ...]) -> Pixels:
-    """Sum soft noise of several cell sizes, the coarse ones stronger.
-
-    Float32 (height, width, 1).
-    """
+    """Sum soft noise of several cell sizes, weighted by size: float32 (height, width, 1)."""
     total = np.zeros((height, width), np.float32)
     for cell in cells:
         total += soft_noise(height, width, rng, cell_px=cell) * np.float32(cell / max(cells))
@@ -46,14 +43,14 @@ def _clouds(height: int, width: int, rng: Rng, cells: tuple[int, ...]) -> Pixels
 
 
 def studio_sweep(height: int, width: int, rng: Rng) -> Pixels:
-    """A seamless studio backdrop: a soft gradient without a line."""
+    """Draw a seamless studio backdrop: a soft gradient without an edge."""
     return _gradient(
         height, width, [_tint(rng, 0.55, 0.9), _tint(rng, 0.7, 0.95), _tint(rng, 0.5, 0.85)]
     )
 
 
 def studio_floor(height: int, width: int, rng: Rng) -> Pixels:
-    """A studio wall that meets a floor."""
+    """Draw a studio wall with a floor."""
     wall = _gradient(height, width, [_tint(rng, 0.3, 0.8), _tint(rng, 0.35, 0.85)])
     line = int(height * rng.uniform(0.55, 0.75))
     wall[line:] = _gradient(height - line, width, [_tint(rng, 0.25, 0.6), _tint(rng, 0.4, 0.8)])
@@ -61,7 +58,7 @@ def studio_floor(height: int, width: int, rng: Rng) -> Pixels:
 
 
 def wood(height: int, width: int, rng: Rng) -> Pixels:
-    """Planks of wood."""
+    """Draw wooden planks."""
     grain = soft_noise(height, width // 40 + 2, rng, cell_px=3)
     grain = np.repeat(grain, 40, axis=1)[:, :width]
     base = np.asarray((0.55, 0.38, 0.24), np.float32) * np.float32(rng.uniform(0.6, 1.3))
@@ -75,13 +72,13 @@ def wood(height: int, width: int, rng: Rng) -> Pixels:
 
 
 def wall(height: int, width: int, rng: Rng) -> Pixels:
-    """A stained plaster wall."""
+    """Draw a stained plaster wall."""
     base = np.asarray(_tint(rng, 0.4, 0.75), np.float32)
     return base * (1 + np.float32(0.2) * _clouds(height, width, rng, (160, 80, 30, 8)))
 
 
 def lights(height: int, width: int, rng: Rng) -> Pixels:
-    """Blurred lights at night."""
+    """Draw blurred lights at night."""
     canvas = Canvas(width=width, height=height, rng=rng)
     for _ in range(30):
         x, y, r = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.02, 0.07)
@@ -104,7 +101,7 @@ def lights(height: int, width: int, rng: Rng) -> Pixels:
 
 
 def landscape(height: int, width: int, rng: Rng) -> Pixels:
-    """Sky, hills and a meadow."""
+    """Draw sky, hills and a meadow."""
     picture = _gradient(height, width, [(0.35, 0.55, 0.85), (0.75, 0.85, 0.95)])
     picture += np.float32(0.1) * np.clip(_clouds(height, width, rng, (200, 90, 40)), 0, 1)
     x = np.arange(width) / width
@@ -125,7 +122,7 @@ def landscape(height: int, width: int, rng: Rng) -> Pixels:
 
 
 def tiles(height: int, width: int, rng: Rng) -> Pixels:
-    """A tiled wall."""
+    """Draw a tiled wall."""
     side = int(rng.integers(70, 150))
     shape = (height // side + 1, width // side + 1, 3)
     colours = np.asarray(_tint(rng, 0.45, 0.85), np.float32) * rng.uniform(0.88, 1.1, shape).astype(
@@ -148,7 +145,7 @@ def _photographed(file: str) -> Callable[[int, int, Rng], Pixels]:
     return background
 
 
-# The greyscale photographs get a colour of their subject.
+# Tints for the greyscale photographs.
 _TINTS = {
     "grass.png": (0.75, 0.95, 0.5),
     "brick.png": (1.1, 0.75, 0.6),

@@ -1,7 +1,7 @@
-"""A canvas that draws shaded shapes and keeps their exact opacity.
+"""A canvas that draws shaded shapes with exactly known opacity.
 
-Every shape is rasterised at `SUPERSAMPLING` times the size and reduced, so that edges are
-antialiased and the alpha of what was drawn is known.
+Each shape is rasterised at `SUPERSAMPLING` times the size and reduced. So its edges are antialiased
+and its alpha is known.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 SUPERSAMPLING = 3
 Colour = tuple[float, float, float]  # red, green, blue, each in [0, 1]
-Point = tuple[float, float]  # x, y as parts of the canvas's width and height
+Point = tuple[float, float]  # x, y as shares of the canvas's width and height
 Outline = Callable[[ImageDraw.ImageDraw, Callable[[Point], Point]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paint:
-    """How a shape is coloured.
+    """The colouring of a shape.
 
     Attributes:
-        colour: in the middle of the shape.
-        light: how much brighter its left upper end is than its right lower end, in [0, 1].
+        colour: colour in the middle of the shape.
+        light: difference of brightness between its upper left and lower right end, in [0, 1].
         grain: amplitude of a soft random texture, in [0, 1].
         opacity: alpha of the shape, in [0, 1].
     """
@@ -47,13 +47,13 @@ class Canvas:
     """A picture with premultiplied colours, float32 (h, w, 3), and alpha, float32 (h, w)."""
 
     def __init__(self, *, width: int, height: int, rng: np.random.Generator) -> None:
-        """Start empty: transparent everywhere."""
+        """Create a transparent canvas."""
         self.width, self.height, self.rng = width, height, rng
         self.colours: Pixels = np.zeros((height, width, 3), np.float32)
         self.alpha: Plane = np.zeros((height, width), np.float32)
 
     def draw(self, outline: Outline, paint: Paint) -> None:
-        """Lay a shape over what is there."""
+        """Draw a shape over the existing content."""
         size = (self.width * SUPERSAMPLING, self.height * SUPERSAMPLING)
         mask = Image.new("L", size)
         outline(ImageDraw.Draw(mask), lambda p: (p[0] * size[0], p[1] * size[1]))
@@ -70,7 +70,7 @@ class Canvas:
         self.draw(lambda pen, at: pen.ellipse([at(p) for p in corners], fill=255), paint)
 
     def line(self, points: Sequence[Point], paint: Paint, *, width: float) -> None:
-        """Draw a line with round joints; width is a part of the canvas's longer side."""
+        """Draw a line with round joints; width is a share of the canvas's longer side."""
         self.lines([points], paint, width=width)
 
     def lines(self, lines: Sequence[Sequence[Point]], paint: Paint, *, width: float) -> None:
@@ -88,7 +88,7 @@ class Canvas:
         self.draw(outline, paint)
 
     def straight(self) -> Pixels:
-        """Return float32 (h, w, 4), straight colours and alpha, cropped to what was drawn."""
+        """Return straight colours and alpha, float32 (h, w, 4), cropped to the drawn part."""
         rows = np.flatnonzero(self.alpha.max(axis=1) > 0)
         columns = np.flatnonzero(self.alpha.max(axis=0) > 0)
         part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -97,7 +97,7 @@ class Canvas:
         return np.concatenate([np.clip(colours, 0, 1), alpha], axis=2)
 
     def _lay(self, cover: Plane, paint: Paint) -> None:
-        """Composite a shape of the given alpha over what is there."""
+        """Composite a shape with a given alpha over the existing content."""
         rows = np.flatnonzero(cover.max(axis=1) > 0)
         columns = np.flatnonzero(cover.max(axis=0) > 0)
         if not len(rows):
@@ -130,12 +130,12 @@ def enlarge(plane: Plane, *, height: int, width: int) -> Plane:
 
 
 def blur_along(pixels: Pixels, *, length_px: int, degrees: float) -> Pixels:
-    """Blur straight colours and alpha as by a motion: float32 (h + p, w + p, 4), padded as needed.
+    """Apply motion blur to straight colours and alpha: float32 (h + p, w + p, 4), padded.
 
     Args:
         pixels: float32 (h, w, 4), straight.
-        length_px: of the motion.
-        degrees: its direction; 0 is to the right, 90 downwards.
+        length_px: length of the motion.
+        degrees: direction of the motion; 0 is to the right, 90 downwards.
     """
     pad = length_px // 2 + 1
     padded = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)))
@@ -151,6 +151,6 @@ def blur_along(pixels: Pixels, *, length_px: int, degrees: float) -> Pixels:
 
 
 def blur(plane: Plane, sigma_px: float) -> Plane:
-    """Blur a plane by a Gaussian: float32 (h, w)."""
+    """Blur a plane with a Gaussian: float32 (h, w)."""
     blurred: Plane = ndimage.gaussian_filter(plane, sigma_px)
     return blurred

@@ -2,8 +2,7 @@
 
 Source of the first four: Rhemann, Rother, Wang, Gelautz, Kohli, Rott: A Perceptually Motivated
 Online Benchmark for Image Matting, CVPR 2009, DOI 10.1109/CVPR.2009.5206503. The paper sums over
-the unknown pixels of a trimap; here, as no trimap is given, every function sums over the whole
-picture.
+the unknown pixels of a trimap. These functions have no trimap and sum over the whole picture.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
     Matte = npt.NDArray[np.float32]  # (h, w) in [0, 1]
 
 PIXELS_PER_UNIT = 1000  # sums are given in units of 1000 pixels
-GRADIENT_SIGMA_PX = 1.4  # of the Gaussian whose derivative is taken, as in the paper
-_REACH_PX = 8  # of the Gaussian, which is cut off at four sigma
+GRADIENT_SIGMA_PX = 1.4  # of the Gaussian derivative, as in the paper
+_REACH_PX = 8  # radius of the Gaussian, which is cut off at four sigma
 CONNECTIVITY_STEP = 0.1  # between the thresholds, as in the authors' code
-CONNECTIVITY_IGNORED = 0.15  # the paper's theta: a smaller distance does not count
+CONNECTIVITY_IGNORED = 0.15  # the paper's theta: smaller distances count as 0
 FOREGROUND_FROM = 0.5
 
 
@@ -45,7 +44,7 @@ def sad(matte: Matte, reference: Matte) -> float:
 
 
 def mse(matte: Matte, reference: Matte) -> float:
-    """Average the squared differences of two alpha mattes.
+    """Compute the mean squared difference of two alpha mattes.
 
     Args:
         matte: float32 (h, w) in [0, 1].
@@ -64,8 +63,8 @@ def mse(matte: Matte, reference: Matte) -> float:
 def gradient_error(matte: Matte, reference: Matte) -> float:
     """Sum the squared differences of the gradient magnitudes of two alpha mattes.
 
-    Gradients are those of the mattes convolved with a Gaussian of `GRADIENT_SIGMA_PX` (its first
-    derivative), the picture's edge repeated outwards.
+    The gradients are computed with the first derivative of a Gaussian of `GRADIENT_SIGMA_PX`. The
+    edge of the picture is repeated outwards.
 
     Args:
         matte: float32 (h, w) in [0, 1].
@@ -83,7 +82,7 @@ def gradient_error(matte: Matte, reference: Matte) -> float:
 
 
 def connectivity_error(matte: Matte, reference: Matte) -> float:
-    """Sum the differences of how connected each pixel is to the region that both mattes hold opaque.
+    """Sum the differences of the pixels' connectivity to the opaque region of both mattes.
 
     A pixel's level is the largest threshold at which it is 4-connected to the largest region where
     both mattes are at least that threshold. Its distance is alpha minus level; distances below
@@ -113,14 +112,14 @@ def connectivity_error(matte: Matte, reference: Matte) -> float:
 
 
 def intersection_over_union(matte: Matte, reference: Matte) -> float:
-    """Compare the foregrounds of two mattes; a pixel from `FOREGROUND_FROM` on is foreground.
+    """Compute the IoU of two mattes' foregrounds: the pixels of at least `FOREGROUND_FROM`.
 
     Args:
         matte: float32 (h, w) in [0, 1].
         reference: the matte it is compared with; same shape and range.
 
     Returns:
-        From 0 (nothing in common) to 1 (the same pixels); 1 where neither has any.
+        From 0 (no common pixels) to 1 (the same pixels); 1 if neither has a foreground.
 
     Raises:
         ValueError: the shapes differ.
@@ -132,7 +131,7 @@ def intersection_over_union(matte: Matte, reference: Matte) -> float:
 
 
 def all_errors(matte: Matte, reference: Matte) -> dict[str, float]:
-    """Compute every error of a matte, by its name.
+    """Compute all errors of a matte, by name.
 
     Args:
         matte: float32 (h, w) in [0, 1].
@@ -152,7 +151,7 @@ def all_errors(matte: Matte, reference: Matte) -> dict[str, float]:
 
 
 def _part_that_counts(matte: Matte, reference: Matte) -> tuple[slice, slice]:
-    """Return the part of the picture outside of which both mattes, and their gradients, are 0."""
+    """Return the part of the picture outside which both mattes and their gradients are 0."""
     is_some = (matte > 0) | (reference > 0)
     slices = []
     for axis in (1, 0):
@@ -168,7 +167,7 @@ def _gradient_magnitude(matte: Matte) -> npt.NDArray[Any]:
 
 
 def _largest_region(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Keep the largest 4-connected region: bool (h, w)."""
+    """Return the largest 4-connected region: bool (h, w)."""
     labels, count = ndimage.label(marked)
     if not count:
         return marked
@@ -185,7 +184,11 @@ def _disconnection(matte: Matte, level: Matte) -> Matte:
 
 
 def _require_same_shape(matte: Matte, reference: Matte) -> None:
-    """Refuse mattes of different shapes."""
+    """Check that two mattes have the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if matte.shape != reference.shape:
         raise ValueError(
             f"mattes must have one shape to be compared, got {matte.shape} and {reference.shape}"

@@ -1,7 +1,7 @@
-"""Subjects and textures of public photographs that scikit-image's wheel contains; see CREDITS.md.
+"""Subjects and textures from public photographs in scikit-image's wheel; see CREDITS.md.
 
-A subject is cut along an outline given here by hand. The outline is its alpha by construction: a
-scene is composed with it, so it is exact even where it is not the subject's own edge.
+A subject is cut out along a manual outline. The scene is composed with this outline as its alpha,
+so the alpha is exact even where the outline is not the real edge of the subject.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.edges.drawing import Pixels
 
 FOLDER = Path(str(files("skimage"))) / "data"
-_FEATHER_PX = 2  # of the outline, at the photograph's size
+_FEATHER_PX = 2  # feather of the outline, at the size of the photograph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,12 @@ class Photograph:
     """A photographed subject.
 
     Attributes:
-        file: in scikit-image's folder of data.
-        outline: of the subject, `x,y x,y ...` in px; empty: the file is a black silhouette on
-            white.
-        rods: straight thin parts, each from x, y to x, y, and its width, px.
-        anchor: sides of the photograph that cut the subject off, and so have to lie on a scene's
-            sides: `b` the bottom, `l` the left.
+        file: file name in scikit-image's data folder.
+        outline: outline of the subject, `x,y x,y ...` in px; empty: the file is a black silhouette
+            on white.
+        rods: straight thin parts: start x, y, end x, y, and width, px.
+        anchor: sides of the photograph that cut the subject off, so that it must be placed at these
+            sides of a scene: `b` the bottom, `l` the left.
     """
 
     file: str
@@ -95,11 +95,11 @@ TEXTURES = ("grass.png", "brick.png", "gravel.png", "retina.jpg", "rocket.jpg")
 
 @cache
 def read_subject(name: str) -> Pixels:
-    """Read a subject: float32 (h, w, 4) in [0, 1], straight colours and alpha, cropped to its box."""
+    """Read a subject, cropped to its box: straight colours and alpha, float32 (h, w, 4), 0 to 1."""
     subject = PHOTOGRAPHS[name]
     with Image.open(FOLDER / subject.file) as image:
         pixels = np.asarray(image.convert("RGB"), np.float32) / 255
-        # The file of the silhouette is opaque: it is black on white.
+        # The file of the silhouette has no alpha: it is black on white.
         alpha = _outlined(subject, image.size) if subject.outline else 1 - pixels.min(axis=2)
     if not subject.outline:
         pixels = _brown(pixels)
@@ -112,7 +112,7 @@ def _outlined(subject: Photograph, size: tuple[int, int]) -> npt.NDArray[np.floa
     """Rasterise an outline and its rods: float32 (h, w) in [0, 1]."""
     mask = Image.new("L", (size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING))
     pen = ImageDraw.Draw(mask)
-    # One pixel more where the photograph cuts the subject off: no feather there.
+    # One more pixel where the photograph cuts the subject off, to avoid a feather there.
     points = [tuple(map(int, point.split(","))) for point in subject.outline.split()]
     places = [
         (SUPERSAMPLING * (x + (x >= size[0] - 1)), SUPERSAMPLING * (y + (y >= size[1] - 1)))
@@ -132,7 +132,7 @@ def _outlined(subject: Photograph, size: tuple[int, int]) -> npt.NDArray[np.floa
 
 
 def _brown(pixels: Pixels) -> Pixels:
-    """Paint a silhouette brown, lighter above: float32 (h, w, 3)."""
+    """Colour a silhouette brown, brighter at the top: float32 (h, w, 3)."""
     height = len(pixels)
     light = np.linspace(1.4, 0.6, height, dtype=np.float32)[:, None, None]
     painted: Pixels = np.broadcast_to(
@@ -144,7 +144,7 @@ def _brown(pixels: Pixels) -> Pixels:
 def read_texture(file: str, *, width: int, height: int, rng: np.random.Generator) -> Pixels:
     """Read a random part of a photograph, enlarged to a size: float32 (height, width, 3) in [0, 1].
 
-    Of `rocket.jpg` it is the sky, of `retina.jpg` the middle.
+    The part is from the sky of `rocket.jpg`, and from the middle of `retina.jpg`.
     """
     with Image.open(FOLDER / file) as image:
         picture = image.convert("RGB")

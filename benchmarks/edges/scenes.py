@@ -1,9 +1,9 @@
-"""Scenes with known alpha, made by fixed seeds.
+"""Scenes with known alpha, generated with fixed seeds.
 
-A scene's class says how large its subject is, how many there are, or what is hard about them.
-Subjects, backgrounds and seeds of the `tuning` set and of the `held-out` set are disjoint;
-thresholds are chosen on the first, and scores are reported of the second. Whoever changes the rule
-after seeing scores of held-out scenes raises `EDITION`, which replaces their seeds.
+The class of a scene is the size of its subject, the number of subjects, or the kind of difficulty.
+The `tuning` set and the `held-out` set have different subjects, backgrounds and seeds. Thresholds
+are chosen on the tuning set, and scores are reported for the held-out set. If the rule is changed
+after the held-out scores are known, increase `EDITION`, which replaces the seeds of the set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Place = Literal["centre", "corner", "edge"]
 
 EDITION: dict[SetName, int] = {"tuning": 1, "held-out": 2}
 SIZES = ((1280, 960), (1440, 960), (1000, 1250))  # width and height, px: 1.2 to 1.4 MP
-SHARES = (0.05, 0.10, 0.20, 0.40, 0.80)  # of the picture, that the subject's bounding box fills
+SHARES = (0.05, 0.10, 0.20, 0.40, 0.80)  # share of the picture in the subject's bounding box
 PLACES: tuple[Place, ...] = ("centre", "corner", "edge")
 OF_SET: dict[SetName, dict[str, tuple[str, ...]]] = {
     "tuning": {
@@ -54,22 +54,24 @@ OF_SET: dict[SetName, dict[str, tuple[str, ...]]] = {
 _HARD = ("hair", "wires", "glass", "bottle", "motion")
 _HARD_SHARES = (0.06, 0.12, 0.30)
 _PHOTOGRAPH_SHARES = (0.05, 0.10, 0.20, 0.40)
-_APART, _CLOSE = 0.16, 0.02  # gaps of two subjects, as parts of the picture's long side
+_APART, _CLOSE = 0.16, 0.02  # gaps between two subjects, as shares of the picture's longer side
 _GRAIN = 2.0 / 255  # standard deviation of a camera's noise
-_BEYOND = 0.06  # of the subject: what lies outside the picture where it is cut off by an edge
+_BEYOND = 0.06  # share of the subject outside the picture if an edge cuts it off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What a scene is made of.
+    """The definition of a scene.
 
     Attributes:
+        name: unique name.
         kind: its class, such as `10 %`, `two apart` or `hair`.
-        subjects: one or two names.
-        share: of the picture, that each subject's box fills.
-        place: where the subject is.
-        background: by name.
-        seed: of everything that is random in it.
+        subjects: names of one or two subjects.
+        share: share of the picture in each subject's bounding box.
+        place: position of the subject.
+        background: name of the background.
+        set_name: its set.
+        seed: seed of all random parts.
     """
 
     name: str
@@ -82,21 +84,21 @@ class Scene:
     seed: int
 
     def make(self) -> tuple[npt.NDArray[np.uint8], Plane]:
-        """Render it: uint8 (h, w, 3), and its alpha, float32 (h, w) in [0, 1]."""
+        """Render the picture, uint8 (h, w, 3), and its alpha, float32 (h, w) in [0, 1]."""
         return _render(self)
 
 
 def plan(set_name: SetName) -> list[Scene]:
-    """List the scenes of a set, always the same ones."""
+    """List the scenes of a set; the list is always the same."""
     return list(_numbered(set_name))
 
 
 def _numbered(set_name: SetName) -> Iterator[Scene]:
-    """Give each scene of a set its name, background and seed."""
+    """Yield the scenes of a set with names, backgrounds and seeds."""
     backgrounds = list(BACKGROUNDS[set_name])
     for i, (kind, subjects, share, place) in enumerate(_combined(set_name)):
         name = f"{set_name} {i:03d} {kind}, {' and '.join(subjects)}, {place}"
-        # A prime step, so that a class does not meet the same backgrounds over and over.
+        # A prime step, so that the backgrounds of a class vary.
         background = backgrounds[(i * 5 + i // 6 + EDITION[set_name] - 1) % len(backgrounds)]
         yield Scene(
             name=name,
@@ -111,7 +113,7 @@ def _numbered(set_name: SetName) -> Iterator[Scene]:
 
 
 def _combined(set_name: SetName) -> Iterator[tuple[str, tuple[str, ...], float, Place]]:
-    """Combine classes, subjects, shares and places."""
+    """Yield the combinations of classes, subjects, shares and places."""
     of = OF_SET[set_name]
     shares = of["shares"]
     for k, share in enumerate(SHARES):
@@ -151,7 +153,7 @@ def _render(scene: Scene) -> tuple[npt.NDArray[np.uint8], Plane]:
 
 
 def _draw(name: str, scene: Scene, width: int, height: int, rng: np.random.Generator) -> Pixels:
-    """Draw one subject at its size: float32 (h, w, 4), straight."""
+    """Draw a subject at its size: float32 (h, w, 4), straight."""
     if name in PHOTOGRAPHS:
         pixels = read_subject(name)
         w, h = _size(pixels.shape[1] / pixels.shape[0], scene.share, width, height)
@@ -168,9 +170,9 @@ def _draw(name: str, scene: Scene, width: int, height: int, rng: np.random.Gener
 
 
 def _size(aspect: float, share: float, width: int, height: int) -> tuple[int, int]:
-    """Return the width and height of a box that fills a share of the picture and fits in it, px.
+    """Return width and height of a box with a share of the picture, px.
 
-    A subject that would not fit is stretched.
+    A subject that does not fit into the picture is stretched.
     """
     area, most = share * width * height, 0.97
     aspect = min(max(aspect, area / (most * height) ** 2), (most * width) ** 2 / area)
@@ -192,7 +194,7 @@ def _resized(pixels: Pixels, *, width: int, height: int) -> Pixels:
 def _places(
     scene: Scene, drawn: list[Pixels], width: int, height: int, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Return the left upper corner of each subject, px; outside the picture where it is cut off."""
+    """Return the upper left corner of each subject, px; it can be outside the picture."""
     if len(drawn) == 2:
         return _beside(scene.kind, drawn, width, height, rng)
     h, w = drawn[0].shape[:2]
@@ -218,7 +220,7 @@ def _places(
 def _beside(
     kind: str, drawn: list[Pixels], width: int, height: int, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Return the corners of two subjects that stand side by side on one line, px."""
+    """Return the upper left corners of two subjects side by side on one base line, px."""
     gap = int((_APART if kind == "two apart" else _CLOSE) * max(width, height))
     (h0, w0), (h1, w1) = (one.shape[:2] for one in drawn)
     free = width - w0 - w1 - gap
@@ -231,7 +233,7 @@ def _beside(
 def _compose(
     picture: Pixels, alpha: Plane, pixels: Pixels, *, left: int, top: int
 ) -> tuple[Pixels, Plane]:
-    """Lay a subject and its soft shadow over a picture: I = alpha F + (1 - alpha) B."""
+    """Compose a subject and its soft shadow over a picture: I = alpha F + (1 - alpha) B."""
     height, width = alpha.shape
     cover = np.zeros((height, width, 4), np.float32)
     h, w = pixels.shape[:2]

@@ -1,7 +1,7 @@
-"""Scores of focus auto against one look, over scenes whose alpha is known.
+"""Scores of `focus auto` relative to `focus off`, on scenes with known alpha.
 
-Every scene goes through the program's own worker, once with focus off and, with focus auto, once
-more; what is scored is the alpha of the files that it writes.
+The worker of the program runs each scene with focus off and with focus auto. The alpha of the
+written files is scored.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ if TYPE_CHECKING:
     from rembg_tuner.settings.settings import Settings
 
 MIN_SAD = (
-    0.05  # 50 pixels; a smaller SAD counts as this much, so that ratios of nothing do not rule
+    0.05  # 50 pixels; smaller SADs count as this, so that ratios of tiny errors do not dominate
 )
-WORSE_FROM = 1.02  # a ratio of SADs above it counts as worse
-SEEN_FROM = 0.5  # IoU of a first look that found the subject
+WORSE_FROM = 1.02  # ratios of SADs above this count as worse
+SEEN_FROM = 0.5  # minimum IoU with focus off of a scene whose subject was found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What one scene got from one engine.
+    """The score of one scene with one engine.
 
     Attributes:
+        scene: name of the scene.
+        kind: class of the scene.
         passes: runs of the network with focus auto; 1: focus does not apply.
-        share: of the picture, that the subject's box fills by the first look; None: it saw nothing.
+        share: share of the picture in the subject's box after the first pass; None: no subject was
+            found.
         cpu_s: CPU seconds of the worker, with focus off and with focus auto.
         off, auto: errors by name, see `metrics.all_errors`.
     """
@@ -55,7 +58,7 @@ class Score:
 
     @property
     def sad_ratio(self) -> float:
-        """Return the SAD with focus auto as a part of the SAD with focus off."""
+        """The SAD with focus auto divided by the SAD with focus off."""
         return max(self.auto["sad"], MIN_SAD) / max(self.off["sad"], MIN_SAD)
 
 
@@ -69,11 +72,11 @@ def score_scene(
     """Run a scene with focus off and with focus auto.
 
     Args:
-        runner: keeps the worker.
-        settings: with focus off, and with focus auto.
-        scene: its name and its class.
-        alpha: float32 (h, w) in [0, 1], what is true.
-        files: the scene's file, and where a cut-out may be written.
+        runner: runs the worker.
+        settings: the settings with focus off, and with focus auto.
+        scene: name and class of the scene.
+        alpha: the true alpha, float32 (h, w) in [0, 1].
+        files: paths of the scene and of the cut-out to write.
 
     Raises:
         SystemExit: a run failed.
@@ -92,7 +95,11 @@ def score_scene(
 
 
 def _cut(runner: Runner, files: tuple[Path, Path], settings: Settings) -> Result:
-    """Cut a scene out; a failure ends the benchmark."""
+    """Cut out a scene.
+
+    Raises:
+        SystemExit: the run failed.
+    """
     run = runner.run(Job(input=str(files[0]), output=str(files[1])), settings)
     if not isinstance(run, Result):
         raise SystemExit(f"{settings.changed()}: {run.message}")
@@ -100,7 +107,7 @@ def _cut(runner: Runner, files: tuple[Path, Path], settings: Settings) -> Result
 
 
 def _read_alpha(path: Path) -> Matte:
-    """Read a cut-out's alpha: float32 (h, w) in [0, 1]."""
+    """Read the alpha of a cut-out: float32 (h, w) in [0, 1]."""
     with Image.open(path) as image:
         band: npt.NDArray[np.uint8] = np.asarray(image.getchannel("A"))
     return band.astype(np.float32) / np.float32(255)
@@ -112,13 +119,11 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def summarise(scores: Sequence[Score]) -> dict[str, Any]:
-    """Summarise scenes of one engine.
-
-    Ratios of SADs where focus applies, and mean errors of those scenes.
+    """Summarise the scores of one engine: ratios of SADs and mean errors where focus applies.
 
     Returns:
-        n, applied, and where any applied sad_ratio (geometric mean), worst_ratio, worse_share,
-        mean_passes, and the means of each error with focus off and with focus auto.
+        n and applied. If focus applies to any scene: sad_ratio (geometric mean), worst_ratio,
+        worse_share, mean_passes, and the means of each error with focus off and with focus auto.
     """
     applied = [score for score in scores if score.passes > 1]
     found: dict[str, Any] = {"n": len(scores), "applied": len(applied)}
@@ -139,11 +144,11 @@ def summarise(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def groups(scores: Sequence[Score]) -> dict[str, list[Score]]:
-    """Group scenes by class, and add the groups that the goals name.
+    """Group the scores by class, and add the groups of the goals.
 
-    `area and number` are the classes of share and number and the photographs, hard-edged and
-    opaque; `seen` are the scenes whose subject the first look found, as focus cannot mend what it
-    did not.
+    `area and number` has the classes of share and number and the photographs, which are hard-edged
+    and opaque. `seen` has the scenes whose subject was found in the first pass, since focus cannot
+    correct the others.
     """
     found: dict[str, list[Score]] = {}
     for score in scores:
@@ -157,7 +162,7 @@ def groups(scores: Sequence[Score]) -> dict[str, list[Score]]:
 
 
 def table(scores: Sequence[Score]) -> list[str]:
-    """Return the lines that are printed: one for each group, and the worst scenes."""
+    """Return the printed lines: one for each group, and the worst scenes."""
     lines = [
         f"{'class':16} {'n':>4} {'focus':>5}  SAD ratio  worst  worse  passes   SAD  MSE x1000 "
         " gradient  connectivity  IoU"
@@ -184,12 +189,12 @@ def table(scores: Sequence[Score]) -> list[str]:
 
 
 def _pair(values: Sequence[float], digits: int) -> str:
-    """Return two numbers, focus off and focus auto."""
+    """Format two numbers: focus off and focus auto."""
     return " > ".join(f"{value:.{digits}f}" for value in values)
 
 
 def record(scores: Sequence[Score]) -> dict[str, Any]:
-    """Return what is kept of one engine: the summary of each group, and a line for every scene."""
+    """Return the record of one engine: the summary of each group, and a line per scene."""
     scenes = []
     for score in scores:
         share = "none" if score.share is None else f"{score.share:.3f}"

@@ -1,6 +1,6 @@
-"""Rendered subjects: each draws itself on a canvas, so that its alpha is known exactly.
+"""Rendered subjects; they are drawn on a canvas, so their alpha is known exactly.
 
-The subjects of the tuning scenes and of the held-out scenes are different ones.
+The tuning scenes and the held-out scenes have different subjects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.edges.drawing import Canvas, Colour, Paint, Point
 if TYPE_CHECKING:
     from benchmarks.edges.drawing import Pixels
 
-# Colours that subjects have, muted and strong; the canvas's random generator picks among them.
+# Muted and strong colours of subjects; the canvas's random generator picks among them.
 _COLOURS: tuple[Colour, ...] = (
     (0.75, 0.16, 0.13),
     (0.14, 0.32, 0.62),
@@ -40,32 +40,32 @@ class Subject:
 
     Attributes:
         aspect: width divided by height of its bounding box.
-        draw: draws it on a canvas that its box fills.
+        draw: draws it so that its box fills the canvas.
     """
 
     aspect: float
     draw: Callable[[Canvas], None]
 
     def render(self, *, width: int, height: int, rng: np.random.Generator) -> Pixels:
-        """Render it: float32 (h, w, 4) in [0, 1], straight colours and alpha."""
+        """Render straight colours and alpha: float32 (h, w, 4) in [0, 1]."""
         canvas = Canvas(width=width, height=height, rng=rng)
         self.draw(canvas)
         return canvas.straight()
 
 
 def _pick(canvas: Canvas) -> Colour:
-    """Pick a colour."""
+    """Pick a random colour."""
     return _COLOURS[int(canvas.rng.integers(len(_COLOURS)))]
 
 
 def _dim(colour: Colour, factor: float) -> Colour:
-    """Return a colour made darker (or brighter)."""
+    """Return a darker (or brighter) colour."""
     r, g, b = (min(1.0, part * factor) for part in colour)
     return r, g, b
 
 
 def _curve(points: list[Point], *, steps: int = 24) -> list[Point]:
-    """Return points along the Bézier curve of some control points."""
+    """Return points along the Bézier curve of control points."""
     controls = np.asarray(points)
     found = []
     for t in np.linspace(0, 1, steps):
@@ -77,16 +77,16 @@ def _curve(points: list[Point], *, steps: int = 24) -> list[Point]:
 
 
 def _ring(x: float, y: float, rx: float, ry: float, *, steps: int = 48) -> list[Point]:
-    """Return points of an ellipse's outline, closed."""
+    """Return the points of a closed ellipse."""
     angles = np.linspace(0, 2 * np.pi, steps)
     return [(x + rx * float(np.cos(a)), y + ry * float(np.sin(a))) for a in angles]
 
 
-# -- subjects of the tuning scenes ------------------------------------------------------------------
+# Subjects of the tuning scenes
 
 
 def _carton(canvas: Canvas) -> None:
-    """A box seen from above one of its corners, with a label."""
+    """Draw a box with a label, seen from above a corner."""
     colour = _pick(canvas)
     canvas.polygon([(0, 0.2), (0.55, 0.3), (0.55, 1), (0, 0.86)], Paint(colour=colour))
     canvas.polygon([(0.55, 0.3), (1, 0.14), (1, 0.78), (0.55, 1)], Paint(colour=_dim(colour, 0.6)))
@@ -96,7 +96,7 @@ def _carton(canvas: Canvas) -> None:
 
 
 def _mug(canvas: Canvas) -> None:
-    """A mug with its handle."""
+    """Draw a mug with a handle."""
     colour = _pick(canvas)
     canvas.line(_ring(0.78, 0.5, 0.18, 0.26), Paint(colour=_dim(colour, 0.8)), width=0.07)
     canvas.polygon([(0, 0.1), (0.76, 0.1), (0.72, 0.9), (0.04, 0.9)], Paint(colour=colour))
@@ -107,7 +107,7 @@ def _mug(canvas: Canvas) -> None:
 
 
 def _chair(canvas: Canvas) -> None:
-    """A wooden chair with thin legs."""
+    """Draw a wooden chair with thin legs."""
     wood = _pick(canvas)
     leg = Paint(colour=_dim(wood, 0.7))
     canvas.line([(0.2, 0.55), (0.06, 0.98)], leg, width=0.03)
@@ -121,7 +121,7 @@ def _chair(canvas: Canvas) -> None:
 
 
 def _beetle(canvas: Canvas) -> None:
-    """An insect with a slim body and six long thin legs."""
+    """Draw an insect with a slim body and six long thin legs."""
     colour = _dim(_pick(canvas), 0.5)
     leg = Paint(colour=_dim(colour, 0.8), light=0.1)
     for side in (-1, 1):
@@ -135,7 +135,7 @@ def _beetle(canvas: Canvas) -> None:
 
 
 def _plant(canvas: Canvas) -> None:
-    """A plant in a pot."""
+    """Draw a plant in a pot."""
     for i in range(15):
         angle = np.pi * (0.06 + 0.88 * i / 14)
         reach = float(canvas.rng.uniform(0.36, 0.5))
@@ -152,7 +152,7 @@ def _plant(canvas: Canvas) -> None:
 
 
 def _leaf(root: Point, tip: Point) -> list[Point]:
-    """Return the outline of a leaf between two points, the outer half of the way."""
+    """Return the outline of a leaf on the outer half of the line between two points."""
     start = (0.5 * (root[0] + tip[0]), 0.5 * (root[1] + tip[1]))
     dx, dy = tip[0] - start[0], tip[1] - start[1]
     left = [start, (start[0] + 0.5 * dx - 0.45 * dy, start[1] + 0.5 * dy + 0.45 * dx), tip]
@@ -161,7 +161,7 @@ def _leaf(root: Point, tip: Point) -> list[Point]:
 
 
 def _car(canvas: Canvas) -> None:
-    """A toy car seen from the side."""
+    """Draw a toy car seen from the side."""
     colour = _pick(canvas)
     body = [
         (0.02, 0.5),
@@ -182,11 +182,11 @@ def _car(canvas: Canvas) -> None:
         canvas.ellipse((x - 0.05, 0.7, x + 0.05, 0.88), Paint(colour=_METAL))
 
 
-# -- subjects of the held-out scenes ----------------------------------------------------------------
+# Subjects of the held-out scenes
 
 
 def _kettle(canvas: Canvas) -> None:
-    """A kettle with a spout and a handle over it."""
+    """Draw a kettle with a spout and a handle above it."""
     colour = _pick(canvas)
     canvas.line(
         _curve([(0.2, 0.45), (0.2, -0.12), (0.75, -0.12), (0.75, 0.45)]),
@@ -203,7 +203,7 @@ def _kettle(canvas: Canvas) -> None:
 
 
 def _lamp(canvas: Canvas) -> None:
-    """A table lamp: shade, thin stem and foot."""
+    """Draw a table lamp: shade, thin stem and foot."""
     colour = _pick(canvas)
     canvas.line([(0.5, 0.4), (0.5, 0.94)], Paint(colour=_METAL), width=0.022)
     canvas.ellipse((0.22, 0.89, 0.78, 1), Paint(colour=_dim(_METAL, 0.7)))
@@ -212,7 +212,7 @@ def _lamp(canvas: Canvas) -> None:
 
 
 def _stool(canvas: Canvas) -> None:
-    """A stool with three thin legs and a rung."""
+    """Draw a stool with three thin legs and a rung."""
     wood = _pick(canvas)
     leg = Paint(colour=_dim(wood, 0.75))
     canvas.line([(0.5, 0.15), (0.5, 0.92)], Paint(colour=_dim(wood, 0.55)), width=0.03)
@@ -224,7 +224,7 @@ def _stool(canvas: Canvas) -> None:
 
 
 def _heron(canvas: Canvas) -> None:
-    """A bird on long thin legs."""
+    """Draw a bird on long thin legs."""
     colour = _pick(canvas)
     leg = Paint(colour=_dim(_pick(canvas), 0.8), light=0.1)
     for x in (0.42, 0.54):
@@ -243,7 +243,7 @@ def _heron(canvas: Canvas) -> None:
 
 
 def _cactus(canvas: Canvas) -> None:
-    """A cactus with arms and spines, in a pot."""
+    """Draw a cactus with arms and spines, in a pot."""
     green = Paint(colour=(0.28, 0.5, 0.28), light=0.5)
     canvas.line([(0.5, 0.1), (0.5, 0.75)], green, width=0.19)
     canvas.line([(0.5, 0.55), (0.17, 0.5), (0.17, 0.28)], green, width=0.12)
@@ -259,7 +259,7 @@ def _cactus(canvas: Canvas) -> None:
 
 
 def _bicycle(canvas: Canvas) -> None:
-    """A bicycle: wheels with spokes, frame, saddle and handlebar."""
+    """Draw a bicycle: wheels with spokes, frame, saddle and handlebar."""
     colour = _pick(canvas)
     for x in (0.2, 0.8):
         spokes = [[(x, 0.68), point] for point in _ring(x, 0.68, 0.18, 0.29, steps=19)]
@@ -277,7 +277,7 @@ def _bicycle(canvas: Canvas) -> None:
 
 
 def _duck(canvas: Canvas) -> None:
-    """A toy duck."""
+    """Draw a toy duck."""
     colour = _pick(canvas)
     canvas.polygon(_curve([(0.3, 0.95), (0, 0.9), (0, 0.3), (0.3, 0.6)]), Paint(colour=colour))
     canvas.ellipse((0.08, 0.4, 0.9, 1), Paint(colour=colour, light=0.5))
@@ -290,11 +290,11 @@ def _duck(canvas: Canvas) -> None:
     )
 
 
-# -- classes of their own: two of each, one a set ----------------------------------------------------
+# Subjects of the other classes: one for each set
 
 
 def _hair(canvas: Canvas, *, hair: Colour, strands: int, length: float) -> None:
-    """A head and shoulders with loose strands of hair."""
+    """Draw a head and shoulders with loose strands of hair."""
     rng = canvas.rng
     skin = _dim((0.85, 0.64, 0.52), float(rng.uniform(0.5, 1.1)))
     canvas.polygon(
@@ -338,18 +338,18 @@ def _hair(canvas: Canvas, *, hair: Colour, strands: int, length: float) -> None:
 
 
 def _dark_hair(canvas: Canvas) -> None:
-    """A head with long dark hair."""
+    """Draw a head with long dark hair."""
     _hair(canvas, hair=(0.16, 0.11, 0.08), strands=480, length=0.34)
 
 
 def _fair_hair(canvas: Canvas) -> None:
-    """A head with shorter fair or red hair that stands off more."""
+    """Draw a head with shorter, wider fair, red or grey hair."""
     hair = ((0.78, 0.6, 0.33), (0.55, 0.25, 0.1), (0.5, 0.48, 0.46))[int(canvas.rng.integers(3))]
     _hair(canvas, hair=hair, strands=620, length=0.26)
 
 
 def _plug(canvas: Canvas) -> None:
-    """A coiled cable with a plug at its end."""
+    """Draw a coiled cable with a plug at its end."""
     cable = Paint(colour=_dim(_pick(canvas), 0.8))
     for i in range(5):
         dx, dy = canvas.rng.uniform(-0.02, 0.02, 2)
@@ -362,7 +362,7 @@ def _plug(canvas: Canvas) -> None:
 
 
 def _headphones(canvas: Canvas) -> None:
-    """Headphones with a thin cable."""
+    """Draw headphones with a thin cable."""
     colour = _pick(canvas)
     band = _curve([(0.1, 0.5), (0.06, -0.16), (0.74, -0.16), (0.7, 0.5)])
     canvas.line(band, Paint(colour=_DARK), width=0.035)
@@ -376,7 +376,7 @@ def _headphones(canvas: Canvas) -> None:
 
 
 def _tumbler(canvas: Canvas) -> None:
-    """A drinking glass: sides partly transparent, rim and highlights nearly opaque."""
+    """Draw a drinking glass: partly transparent sides, nearly opaque rim and highlights."""
     tint: Colour = (0.75, 0.82, 0.82)
     canvas.polygon(
         [(0.03, 0.06), (0.97, 0.06), (0.84, 0.94), (0.16, 0.94)], Paint(colour=tint, opacity=0.3)
@@ -395,7 +395,7 @@ def _tumbler(canvas: Canvas) -> None:
 
 
 def _wine_glass(canvas: Canvas) -> None:
-    """A wine glass: bowl partly transparent, thin stem, foot."""
+    """Draw a wine glass: partly transparent bowl, thin stem and foot."""
     tint: Colour = (0.8, 0.84, 0.84)
     bowl = _curve(
         [(0.1, 0.02), (-0.1, 0.62), (0.5, 0.6), (0.5, 0.6), (1.1, 0.62), (0.9, 0.02)], steps=48
@@ -412,7 +412,7 @@ def _wine_glass(canvas: Canvas) -> None:
 
 
 def _bottle(canvas: Canvas) -> None:
-    """A wine bottle with a label; its neck lets some light through."""
+    """Draw a slightly transparent wine bottle with a label."""
     glass = _dim(_pick(canvas), 0.6)
     outline = [
         (0, 0.42),
@@ -434,7 +434,7 @@ def _bottle(canvas: Canvas) -> None:
 
 
 def _spray(canvas: Canvas) -> None:
-    """A spray bottle with a trigger."""
+    """Draw a spray bottle with a trigger."""
     colour = _pick(canvas)
     canvas.polygon(
         [(0.28, 0.3), (0.68, 0.3), (0.9, 0.5), (0.9, 0.98), (0.08, 0.98), (0.08, 0.5)],
