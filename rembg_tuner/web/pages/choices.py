@@ -78,7 +78,7 @@ def machine_here() -> Machine:
 
 
 def machine_with_providers() -> Machine:
-    """Return this machine, with the execution providers that ONNX Runtime does not have."""
+    """Return this machine, with a list of the execution providers that ONNX Runtime lacks."""
     return replace(machine_here(), absent_providers=absent_providers(execution_providers()))
 
 
@@ -181,7 +181,7 @@ def form_settings(
         The settings, and warnings for the Result.
 
     Raises:
-        SettingsError: with every problem of the form.
+        SettingsError: the form has problems; the error lists all of them.
         PresetError: there is no such preset.
     """
     start = preset_settings(preset).to_dict()
@@ -211,7 +211,7 @@ def visitor_settings(
     """Return the settings of a run from a preset and the knobs that a visitor changed.
 
     Raises:
-        SettingsError: with every problem of the given knobs.
+        SettingsError: given knobs have problems; the error lists all of them.
         PresetError: there is no such preset.
     """
     found = find_preset(preset)

@@ -121,7 +121,7 @@ class CompareTab:
     """The tab's events."""
 
     def __init__(self, desk: Desk, cut: CutWidgets, widgets: dict[str, Any]) -> None:
-        """Create the events for a desk, the widgets of the Cut out tab, and this tab's by name."""
+        """Create the events for a desk, the widgets of the Cut out tab, and those of this tab."""
         self.desk = desk
         self.cut = cut
         self.widgets = widgets
@@ -254,7 +254,7 @@ def _with_reference(question: ComparisonRequest, name: str) -> ComparisonRequest
 
     Args:
         question: the comparison; its reference is its first setting.
-        name: of the preset or model; empty: the first setting.
+        name: the name of the preset or model; empty: the first setting.
 
     Raises:
         SettingsError: the preset or model cannot run on this machine.

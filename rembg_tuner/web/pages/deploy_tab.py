@@ -135,7 +135,7 @@ class DeployTab:
     def __init__(
         self, desk: Desk, cut: CutWidgets, budgets: dict[str, Any], widgets: dict[str, Any]
     ) -> None:
-        """Create the events for a desk, the widgets of other tabs, and this tab's by name."""
+        """Create the events for a desk, the widgets of other tabs, and those of this tab."""
         self.desk = desk
         self.cut = cut
         self.budgets = budgets

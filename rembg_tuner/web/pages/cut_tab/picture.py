@@ -79,7 +79,7 @@ class PictureEvents:
             visitor.visit = visitor.visit.leave()
             yield {"picture_note": "", "result": show_ready(Path(picture).name, visitor.language)}
         chosen, shown = await self._checked(Path(picture), visitor)
-        if visitor.choice != mine:  # another was chosen meanwhile
+        if visitor.choice != mine:  # another picture was chosen meanwhile
             return
         visitor.chosen = chosen
         if chosen is not None and _has_result(visitor, picture):

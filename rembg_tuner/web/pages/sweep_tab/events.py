@@ -78,7 +78,7 @@ class SweepTab:
     """The tab's events."""
 
     def __init__(self, desk: Desk, cut: CutWidgets, widgets: dict[str, Any]) -> None:
-        """Create the events for a desk, the widgets of the Cut out tab, and this tab's by name."""
+        """Create the events for a desk, the widgets of the Cut out tab, and those of this tab."""
         self.desk = desk
         self.cut = cut
         self.widgets = widgets
