@@ -239,7 +239,7 @@ def test_a_graph_of_open_size_is_not_sent_back_to_the_size_that_it_has_not(tmp_p
     assert (
         str(caught.value)
         == "this graph leaves its input size open and fails when run with network_size 64: for 1 of"
-        " 64 x 64 px it gave 1 of 32 x 32; export it with its input size written down"
+        " 64 x 64 px it returned 1 of 32 x 32; export it with its input size written down"
     )
 
 
@@ -303,7 +303,7 @@ def test_what_nobody_foresaw_of_a_conversion_is_a_sentence_too(
     lines = capfd.readouterr().err.splitlines()
     assert lines[0].startswith("Traceback")
     assert (
-        lines[-1] == f"{U2NETP} could not be converted: an error nobody foresaw, please report it: "
+        lines[-1] == f"{U2NETP} could not be converted: unexpected error, please report it: "
         "IndexError: list index out of range"
     )
 

@@ -114,11 +114,11 @@ def test_a_cgroups_limit_is_named_with_how_it_is_raised() -> None:
         str(over_limit(410 * MIB, machine)),
     ):
         assert "this machine's memory of 400 MiB" in text
-        assert "raise" not in text
+        assert "raise the limit" not in text
     assert (
         str(over_limit(410 * MIB, asked(400)))
-        == "the worker held 410 MiB, more than its limit of 400 MiB (memory_limit_bytes), and was"
-        " ended; raise it, or choose a smaller setting"
+        == "the worker used 410 MiB, more than its limit of 400 MiB (memory_limit_bytes), and was"
+        " stopped; raise the limit, or choose a smaller setting"
     )
 
 

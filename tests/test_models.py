@@ -485,7 +485,9 @@ def test_an_own_file_that_is_not_there_is_told_by_its_path(bare_home: Path, name
     """A missing .onnx path is named as it was typed."""
     with pytest.raises(MissingModelError) as caught:
         find_model(name)
-    assert str(caught.value) == f"model file {name!r} is not there; give the path of an .onnx file"
+    assert (
+        str(caught.value) == f"model file {name!r} does not exist; give the path of an .onnx file"
+    )
 
 
 def test_an_own_file_is_found_by_its_path(bare_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

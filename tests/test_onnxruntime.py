@@ -53,8 +53,8 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     with pytest.raises(
         MissingProviderError,
         match=(
-            "provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider instead; see"
-            " whether nvidia-smi"
+            "provider cuda was requested, but ONNX Runtime uses CPUExecutionProvider; see whether"
+            " nvidia-smi"
         ),
     ):
         open_engine(request_for(settings, tmp_path))
@@ -100,8 +100,8 @@ _NO_OPERATOR = (
         pytest.param(
             _HIDDEN_GPU,
             MissingProviderError,
-            "execution provider cuda was asked for, and ONNX Runtime runs CPUExecutionProvider"
-            " instead; see whether nvidia-smi",
+            "execution provider cuda was requested, but ONNX Runtime uses CPUExecutionProvider;"
+            " see whether nvidia-smi",
             id="hidden",
         ),
         pytest.param(

@@ -279,7 +279,7 @@ def test_a_provider_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch
     plan = Plan(pictures=(), axes={"provider": ("cpu", "cuda")}, base=base)
     assert [one.provider for one in plan.grid()] == ["cpu"]
     assert [str(one) for one in plan.left_out()] == [
-        "provider cuda is not possible here: execution provider cuda is not here; install"
+        "provider cuda is not possible here: execution provider cuda is not available; install"
         " onnxruntime-gpu"
     ]
     assert asked == [None]

@@ -98,7 +98,7 @@ def test_a_preset_without_its_provider_says_how_to_get_it(monkeypatch: pytest.Mo
     assert absence is not None
     assert absence.kind == "provider"
     assert str(absence.text).endswith(
-        "execution provider cuda is not here; pip install onnxruntime-gpu"
+        "execution provider cuda is not available; pip install onnxruntime-gpu"
     )
 
 

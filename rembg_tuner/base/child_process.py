@@ -223,7 +223,7 @@ class ChildProcess:
         from rembg_tuner.base.messages import Message, quoted
 
         last = self.last_log_line()
-        return ChildGoneError(quoted(last) if last else Message("it gave no reason"))
+        return ChildGoneError(quoted(last) if last else Message("no reason was given"))
 
     def _late(self, timeout_s: float) -> AnswerTimeoutError:
         """Kill the child, and return the error."""

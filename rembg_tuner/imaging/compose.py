@@ -147,8 +147,10 @@ def _check_sides(output: Path, sides: tuple[int, int]) -> None:
     if kind.max_side is not None and max(sides) > kind.max_side:
         raise OutputError(
             Message(
-                "{path}: {format} holds at most {most} px a side, this is {width} x {height}; write"
-                " .png, or set max_side",
+                (
+                    "{path}: {format} allows at most {most} px a side, and this is {width} x "
+                    "{height}; write .png, or set max_side"
+                ),
                 path=output,
                 format=kind.name,
                 most=kind.max_side,

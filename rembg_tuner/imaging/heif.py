@@ -119,7 +119,6 @@ def _associations(content: bytes, item: int) -> Iterator[int]:
 _BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _FAULTS = (OSError, ValueError, SyntaxError, RuntimeError, EOFError, MemoryError)  # of pi-heif
 _WIDE = {9, 12}  # BT.2020 and Display P3 in ITU-T H.273's ColourPrimaries
-_SRGB_TRANSFER = 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,8 @@ def foreground_of(raw: RawOutput, post: Post) -> Channel:
     if not np.isfinite(raw).all():
         raise EngineError(
             Message(
-                "the network's answer holds what is no number (NaN or infinity), so there is no"
-                " matte; choose precision fp32 if another is chosen, or another engine or model"
+                "the network's output contains NaN or infinity, so there is no matte; choose "
+                "precision fp32 if another is chosen, or another engine or model"
             )
         )
     if post == "classes":

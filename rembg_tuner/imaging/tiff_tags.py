@@ -376,9 +376,11 @@ def choose_page(pages: list[Page]) -> tuple[Page, tuple[Message, ...]]:
     if largest.pixels <= _LARGER * first.pixels:
         return first, ()
     warning = Message(
-        "the TIFF file also holds a larger picture of {larger_width} x {larger_height} px; its"
-        " first page of {width} x {height} px was read; save the larger one as a file of its own if"
-        " it is meant",
+        (
+            "the TIFF file also contains a larger picture of {larger_width} x "
+            "{larger_height} px; its first page of {width} x {height} px was read; save the "
+            "larger one as a separate file to use it"
+        ),
         code="larger_page",
         larger_width=largest.width,
         larger_height=largest.height,

@@ -71,11 +71,6 @@ class CatalogueEntry:
             return {"sha256": self.sha256}
         return {"md5": self.md5} if self.md5 else {}
 
-    @property
-    def is_embedded(self) -> bool:
-        """Whether the file comes with this program."""
-        return (EMBEDDED_FOLDER / self.file).is_file()
-
     def place(self) -> Path:
         """Return the path to which rembg would download it."""
         return rembg_folders()[0] / "models" / self.name / self.file
@@ -316,7 +311,7 @@ def _int8_of(spec: ModelSpec, path: Path | None) -> ModelSpec:
     if not isinstance(digest, str):
         raise ModelError(
             Message(
-                "{record} does not tell the sha256 of {file}; make both again",
+                "{record} has no sha256 of {file}; make both again",
                 record=path.with_suffix(".json"),
                 file=path.name,
             )

@@ -38,7 +38,7 @@ def read_own_model(model: str) -> ModelSpec:
     if not path.is_file():
         raise MissingModelError(
             Message(
-                "model file {model!r} is not there; give the path of an .onnx file",
+                "model file {model!r} does not exist; give the path of an .onnx file",
                 model=Path(model),
             )
         )

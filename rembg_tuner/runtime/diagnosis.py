@@ -208,7 +208,7 @@ def absent_providers(states: Iterable[ProviderState]) -> dict[str, Message]:
     """
     return {
         one.name: Message(
-            "execution provider {provider} is not here; {detail}",
+            "execution provider {provider} is not available; {detail}",
             code="provider_absent",
             provider=Term(one.name, "choice"),
             detail=one.detail,

@@ -50,32 +50,41 @@ def over_limit(held_bytes: int, limit: MemoryLimit) -> Message:
     held, size = held_bytes, limit.size_bytes
     if limit.is_asked:
         return Message(
-            "the worker held {held:bytes}, more than its limit of {limit:bytes}"
-            " (memory_limit_bytes), and was ended; raise it, or choose a smaller setting",
+            (
+                "the worker used {held:bytes}, more than its limit of {limit:bytes} "
+                "(memory_limit_bytes), and was stopped; raise the limit, or choose a smaller "
+                "setting"
+            ),
             code="memory_limit",
             held=held,
             limit=size,
         )
     if limit.cgroup is None:
         return Message(
-            "the worker held {held:bytes}, more than this machine's memory of {limit:bytes}, and"
-            " was ended; choose a smaller setting",
+            (
+                "the worker used {held:bytes}, more than this machine's memory of "
+                "{limit:bytes}, and was stopped; choose a smaller setting"
+            ),
             code="memory_limit",
             held=held,
             limit=size,
         )
     said = ShellOrPage(
         shell=Message(
-            "the worker held {held:bytes}, more than the limit of {limit:bytes} of cgroup {cgroup},"
-            " and was ended; raise the container's memory (--memory of its start, memory.max of the"
-            " cgroup), or choose a smaller setting",
+            (
+                "the worker used {held:bytes}, more than the limit of {limit:bytes} of cgroup "
+                "{cgroup}, and was stopped; raise the container's memory (--memory of its "
+                "start, memory.max of the cgroup), or choose a smaller setting"
+            ),
             cgroup=str(limit.cgroup),
             held=held,
             limit=size,
         ),
         page=Message(
-            "the worker held {held:bytes}, more than this server's limit of {limit:bytes}, and was"
-            " ended; choose a smaller setting",
+            (
+                "the worker used {held:bytes}, more than this server's limit of {limit:bytes}, "
+                "and was stopped; choose a smaller setting"
+            ),
             held=held,
             limit=size,
         ),

@@ -212,8 +212,8 @@ class Watch:
             return failure(
                 "out_of_memory",
                 Message(
-                    "the system ran out of memory and ended the worker; choose a smaller setting,"
-                    " or give it more memory"
+                    "the system ran out of memory and killed the worker; choose a smaller setting, "
+                    "or give it more memory"
                 ),
                 self.stage,
             )

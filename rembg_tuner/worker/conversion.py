@@ -104,7 +104,7 @@ def _check_shape(shape: tuple[int, ...], side: int, batch: int) -> None:
     if (shape[0], *shape[-2:]) != (batch, side, side):
         raise ModelError(
             Message(
-                "for {batch} of {side} x {side} px it gave {count} of {width} x {height}",
+                "for {batch} of {side} x {side} px it returned {count} of {width} x {height}",
                 batch=batch,
                 side=side,
                 count=shape[0],
@@ -137,8 +137,7 @@ def main(words: list[str]) -> int:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         _tell(
             Message(
-                "{path} could not be converted: an error nobody foresaw, please report it:"
-                " {reason}",
+                "{path} could not be converted: unexpected error, please report it: {reason}",
                 path=source,
                 reason=Quoted(reason),
             )

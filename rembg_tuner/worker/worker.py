@@ -87,7 +87,7 @@ class Worker:
             traceback.print_exc()
             stage = self._stages.current if self._stages else stage
             message = Message(
-                "an error nobody foresaw, please report it: {kind}: {error}",
+                "unexpected error, please report it: {kind}: {error}",
                 kind=type(error).__name__,
                 error=Quoted(str(error)),
             )
@@ -183,7 +183,7 @@ class Worker:
             TunerError: the worker has not loaded them yet.
         """
         if self._engine is None or self._model is None:
-            raise TunerError(Message("the worker was asked to run before it was told to load"))
+            raise TunerError(Message("the worker received a run before a load"))
         return self._engine, self._model
 
     def cancel(self) -> None:
@@ -244,8 +244,10 @@ def _why_not_loaded(engine: str, error: Exception) -> Message:
             error=Quoted(str(error)),
         )
     return Message(
-        "what engine {engine} needs could not be loaded ({error}); choose another engine, or"
-        " install it anew",
+        (
+            "the libraries of engine {engine} could not be loaded ({error}); choose another "
+            "engine, or install it again"
+        ),
         engine=engine,
         error=Quoted(str(root_reason(error))),
     )

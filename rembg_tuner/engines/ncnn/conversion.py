@@ -55,7 +55,7 @@ def convert(source: Path, target: Path, *, side: int) -> None:
         if done.returncode != 0 or not all(path.is_file() for path in made):
             run_plain(plain, source, side=fixed)
             lines = (done.stdout + done.stderr).strip().splitlines()
-            reason = quoted(lines[-1].strip()) if lines else Message("it gave no reason")
+            reason = quoted(lines[-1].strip()) if lines else Message("no reason was given")
             raise EngineError(
                 Message(
                     "pnnx could not convert {path} for ncnn: {reason}", path=source, reason=reason

@@ -158,8 +158,10 @@ def refusal_of_provider(reason: str, provider: str) -> EngineError | None:
 def _not_used_text(other: str, provider: str) -> Message:
     """Return the message that ONNX Runtime runs another provider than requested, with a remedy."""
     return Message(
-        "execution provider {provider} was asked for, and ONNX Runtime runs {other} instead;"
-        " {remedy}; or choose provider cpu",
+        (
+            "execution provider {provider} was requested, but ONNX Runtime uses {other}; "
+            "{remedy}; or choose provider cpu"
+        ),
         code="provider_not_used",
         provider=provider,
         other=other,

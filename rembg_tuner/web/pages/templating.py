@@ -20,7 +20,6 @@ See `base.templates` for the features of all templates.
 from __future__ import annotations
 
 from functools import cache, partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -36,14 +35,12 @@ from rembg_tuner.tuning.trials import label_of
 from rembg_tuner.web.locale.words import choice_text, message_text, page_text, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from jinja2 import Environment
 
-    from rembg_tuner.base.messages import Message
     from rembg_tuner.settings.settings import Settings, Value
-    from rembg_tuner.tuning.trials import Trial
 
 FOLDER = Path(__file__).parent.parent / "templates"
 
@@ -163,30 +160,6 @@ def label_text(settings: Settings, names: Sequence[str], language: str) -> str:
 def file_link(path: str | Path) -> str:
     """Return the URL of a file in the page's folder, relative to the page."""
     return f"gradio_api/file={quote(str(path))}"
-
-
-def explain_agreement(language: str) -> str:
-    """Render the explanation of agreement and stars, with the table of stars."""
-    rows = "".join(
-        f"<tr><td>{stars_text(least)}</td><td>≥ {least:g}</td></tr>" for least, _ in STARS
-    )
-    return (
-        f'<details class="rt-explained"><summary>{escape(page_text("stars.title", language))}</summary>'
-        f"<p>{escape(page_text('stars.text', language))}</p><table><tbody>{rows}</tbody></table></details>"
-    )
-
-
-def busy_note(trials: Sequence[Trial], language: str) -> str:
-    """Render how many trials ran on a busy machine; empty if there were none."""
-    busy = sum(is_busy(trial.warnings) for trial in trials)
-    text = page_text("sweep.busy", language, busy=busy, count=len(trials))
-    return f'<p class="rt-warning">{escape(text)}</p>' if busy else ""
-
-
-def busy_mark(warnings: Iterable[Message], language: str) -> str:
-    """Render the mark of figures from a busy machine; empty if it was not busy."""
-    mark = f' <i class="rt-unstable">{escape(page_text("sweep.busy.mark", language))}</i>'
-    return mark if is_busy(warnings) else ""
 
 
 def stars_text(boundary_f: float | None) -> str:
