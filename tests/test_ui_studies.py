@@ -139,7 +139,7 @@ def test_who_comes_second_is_told_how_long_and_keeps_what_they_have() -> None:
             studies.start(Path("/nowhere"), lambda *_: None)
         shown = error_above(caught.value, draw_sweep(visitor), "zh-CN")
         assert told in shown
-        assert "请稍候" in shown
+        assert "服务器繁忙" in shown
         assert 'role="alert"' not in shown
         assert "rt-trials-plot" in shown
     go.set()

@@ -135,7 +135,7 @@ def box_problem(text: str) -> Message | None:
 
     >>> box_problem("120,40,300,500") is box_problem("10%,5%,50%,80%") is None
     True
-    >>> print(box_problem("120,40,300"))
+    >>> print(box_problem("120,40,300"))  # doctest: +NORMALIZE_WHITESPACE
     focus_box must be x,y,width,height, each in px or %, such as 120,40,300,500 or 10%,5%,50%,80%,
     got '120,40,300'
     """
