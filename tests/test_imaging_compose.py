@@ -484,7 +484,7 @@ def test_a_side_longer_than_the_format_holds_is_refused(
     path = tmp_path / "long.png"
     Image.new("RGB", sides, (40, 90, 200)).save(path)
     text = (
-        f"holds at most {most} px a side, this is {sides[0]} x {sides[1]}; write .png, or set"
+        f"allows at most {most} px a side, and this is {sides[0]} x {sides[1]}; write .png, or set"
         " max_side"
     )
     with pytest.raises(OutputError, match=text):

@@ -551,7 +551,7 @@ def test_a_larger_later_page_is_told(tmp_path: Path) -> None:
     pixels, header = _read(_pages(tmp_path / "a.tif", (_thumbnail(), {}), (_rgb(), {})))
     assert np.array_equal(pixels, _thumbnail())
     assert str(header.warnings[0]).startswith(
-        "the TIFF file also holds a larger picture of 90 x 70 px"
+        "the TIFF file also contains a larger picture of 90 x 70 px"
     )
 
 

@@ -286,7 +286,7 @@ def test_a_cancel_between_two_looks_writes_nothing(picture: Path) -> None:
 
 def test_a_second_answer_that_is_no_number_is_told(picture: Path, tmp_path: Path) -> None:
     """A second pass with NaN is an error; among pictures run together only its own fails."""
-    with pytest.raises(EngineError, match="no number"):
+    with pytest.raises(EngineError, match="NaN or infinity"):
         _cut(picture, AUTO, _Second("nan"))
     large = tmp_path / "large.png"
     _picture((100, 50, 900, 650)).save(large)

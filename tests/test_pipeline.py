@@ -329,7 +329,7 @@ def test_an_answer_that_is_no_number_makes_no_cut_out(
     """
     stages = silent()
     job = Job(input=str(ASTRONAUT), output=str(tmp_path / "out.png"))
-    with pytest.raises(EngineError, match=r"no number .*choose precision fp32"):
+    with pytest.raises(EngineError, match=r"NaN or infinity.*choose precision fp32"):
         run_job(job, NETWORK, LeftHalf(strength), replace(MODEL, post=post), stages)
     assert stages.current == "matte"
     assert list(tmp_path.iterdir()) == []

@@ -423,7 +423,7 @@ def test_an_int8_form_that_was_changed_is_refused(tmp_path: Path) -> None:
         find_model(str(source), int8_for="openvino")
     assert caught.value.message.code == "int8_absent"
     (tmp_path / "bright-int8.onnx").write_bytes(b"something")
-    with pytest.raises(ModelError, match=r"does not tell the sha256 of bright-int8\.onnx"):
+    with pytest.raises(ModelError, match=r"has no sha256 of bright-int8\.onnx"):
         find_model(str(source), int8_for="openvino")
     (tmp_path / "bright-int8.json").write_text(json.dumps({"sha256": "0" * 64}))
     with Runner() as runner:
