@@ -144,7 +144,11 @@ def refresh(text: str) -> str:
 
 
 BLOCKS = _blocks()
-PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
+PAGES = (
+    "README.md",
+    "README.zh.md",
+    *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))),
+)
 
 
 def main() -> None:
