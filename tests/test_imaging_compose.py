@@ -836,7 +836,7 @@ def test_memory_hardly_grows_with_a_baseline_jpeg(tmp_path: Path, orientation: i
     Image.fromarray(pixels).save(large, exif=exif, quality=90)
     Image.fromarray(np.ascontiguousarray(pixels[:1080, :1920])).save(small, exif=exif, quality=90)
     # How far decoding runs ahead depends on the threads' timing, so the lowest of three counts.
-    growths_mib = []
+    growths_mib: list[float] = []
     while len(growths_mib) < 3 and min(growths_mib, default=25.0) > 24:
         peaks = _peaks_kib(small, small, large)
         growths_mib.append((peaks[2] - peaks[1]) / 1024)
