@@ -32,7 +32,6 @@ from rembg_tuner.worker.pipeline import Job
 
 if TYPE_CHECKING:
     from os import PathLike
-    from types import TracebackType
 
 __all__ = ["Cutter", "Failure", "Result", "TunerError"]
 
@@ -116,11 +115,6 @@ class Cutter:
         """Return the Cutter."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the worker."""
         self.close()

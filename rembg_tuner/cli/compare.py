@@ -27,7 +27,13 @@ from rembg_tuner.runtime.this_machine import read_machine
 from rembg_tuner.settings.presets import find_preset, read_presets
 from rembg_tuner.settings.requested import requested_settings
 from rembg_tuner.settings.results import distinct, is_busy
-from rembg_tuner.tuning.comparison import ComparisonRequest, NamedSettings, compare_settings
+from rembg_tuner.tuning.comparison import (
+    MAX_COMPARED,
+    MIN_COMPARED,
+    ComparisonRequest,
+    NamedSettings,
+    compare_settings,
+)
 from rembg_tuner.tuning.measure import DirectTrialRunner
 from rembg_tuner.tuning.reference import ReferenceChoice, find_mask, find_reference
 from rembg_tuner.tuning.trials import differing_knobs, label_of
@@ -37,8 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_tuner.tuning.comparison import ComparisonRow
-
-_LEAST, _MOST = 2, 6
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _entries(text: str) -> list[NamedSettings]:
     """Return the named presets with their settings."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if not _LEAST <= len(names) <= _MOST or len(set(names)) != len(names):
+    if not MIN_COMPARED <= len(names) <= MAX_COMPARED or len(set(names)) != len(names):
         raise SettingsError(
             [
                 Message(

@@ -148,6 +148,17 @@ def file_digests(path: Path, algorithms: list[str]) -> dict[str, str]:
     return digests
 
 
+def unreadable_file(spec: ModelSpec, error: OSError) -> ModelError:
+    """Return the error for a model's file that cannot be read."""
+    return ModelError(
+        Message(
+            "the model's file {path} cannot be read: {reason}",
+            path=Path(spec.path),
+            reason=error.strerror,
+        )
+    )
+
+
 def verify(spec: ModelSpec) -> str:
     """Check the released file against its checksums; called at every load.
 
@@ -160,13 +171,7 @@ def verify(spec: ModelSpec) -> str:
     try:
         wanted = file_digests(Path(spec.path), [*spec.checksums, "sha256"])
     except OSError as error:
-        raise ModelError(
-            Message(
-                "the model's file {path} cannot be read: {reason}",
-                path=Path(spec.path),
-                reason=error.strerror,
-            )
-        ) from error
+        raise unreadable_file(spec, error) from error
     for algorithm, expected in spec.checksums.items():
         if wanted[algorithm] != expected:
             size = Path(spec.path).stat().st_size

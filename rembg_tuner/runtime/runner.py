@@ -24,7 +24,6 @@ from rembg_tuner.runtime.workers import RunPeak, WarmWorker, WarmWorkers, has_ro
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from rembg_tuner.runtime.known_peaks import HistoryUse
     from rembg_tuner.runtime.launching import EarlyWorker
@@ -136,12 +135,7 @@ class Runner:
         """Return the runner."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the workers and the process that makes previews."""
         self.close()
         self._previewer.close()

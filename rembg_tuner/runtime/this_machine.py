@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_tuner import __version__
-from rembg_tuner.base.errors import ModelError
 from rembg_tuner.base.files import open_cache, user_cache_folder
-from rembg_tuner.base.messages import Message
 from rembg_tuner.models.agreement import agreement_with_fp32
 from rembg_tuner.models.catalogue import find_model, read_catalogue
 from rembg_tuner.models.onnx_header import read_input_side
-from rembg_tuner.models.spec import file_digests
+from rembg_tuner.models.spec import file_digests, unreadable_file
 from rembg_tuner.runtime.measurements import Measurements
 from rembg_tuner.runtime.timings import find_times
 from rembg_tuner.settings.host import read_host
@@ -112,13 +110,7 @@ def _find(model: str, int8_for: str | None) -> ModelFile:
     try:
         stat = Path(spec.path).stat()
     except OSError as error:
-        raise ModelError(
-            Message(
-                "the model's file {path} cannot be read: {reason}",
-                path=Path(spec.path),
-                reason=error.strerror,
-            )
-        ) from error
+        raise unreadable_file(spec, error) from error
     return ModelFile(
         spec=spec,
         size_bytes=stat.st_size,

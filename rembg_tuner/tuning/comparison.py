@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rembg_tuner.tuning.measure import TrialRunner
     from rembg_tuner.tuning.trials import Trial
 
-MAX_COMPARED = 6
+MIN_COMPARED, MAX_COMPARED = 2, 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,6 @@ from rembg_tuner.base.files import CACHE_VARIABLE
 from rembg_tuner.base.messages import Message, Quoted
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rembg_tuner.tuning.bench.contestants import Contestant
 
 _DRIVER = Path(__file__).with_name("release_driver.py")
@@ -89,12 +87,7 @@ class ReleaseBefore:
         """Return the running driver."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the driver and its workers."""
         self._process.close()
 

@@ -17,6 +17,7 @@ from rembg_tuner.settings.presets import read_presets
 from rembg_tuner.tuning.article import ARTICLE_ROWS, OUR_ROWS
 from rembg_tuner.tuning.comparison import (
     MAX_COMPARED,
+    MIN_COMPARED,
     ComparisonRequest,
     NamedSettings,
     compare_settings,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from rembg_tuner.web.pages.long_tasks import LongTask, QueuedTrialRunner
     from rembg_tuner.web.pages.visitors import Visitor
 
-MIN_COMPARED = 2
 _COMPARED = ("balanced", "fastest", "smallest", "edge")
 
 

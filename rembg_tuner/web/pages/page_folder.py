@@ -25,7 +25,6 @@ from rembg_tuner.web.pages.failures import disk_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 
 MAX_BYTES = 2048 * MIB
@@ -72,12 +71,7 @@ class PageFolder:
         """Return the folder."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove the folder."""
         self.close()
 
